@@ -1,0 +1,58 @@
+"""Entry point of the command ``bbb``: finds the verb, imports only its module, reports errors."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from bbb.errors import BBBError
+
+VERBS = {
+    "train": "train a speaker-embedding extractor, plain or Bayesian",
+    "extract": "turn utterances into embeddings",
+    "plda": "train a PLDA back-end on embeddings",
+    "score": "score a trial list with cosine or PLDA",
+    "fuse": "fuse score files of several systems",
+    "evaluate": "print EER, min-DCF and their intervals of a score file",
+    "data": "validate or fix a Kaldi data directory",
+}
+
+
+def usage() -> str:
+    """The text of ``bbb --help``: a line per verb."""
+    lines = [f"  {verb:10s} {help_}" for verb, help_ in VERBS.items()]
+    return "\n".join(
+        ["usage: bbb VERB [options]", "", "verbs:", *lines, "", "bbb VERB --help shows a verb's options."]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: The words after ``bbb``; those of the process when None.
+
+    Returns:
+        0 on success, 1 when the verb found bad input, 2 for a wrong command line, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in {"-h", "--help"}:
+        print(usage())
+        return 0 if words else 2
+    verb = words[0]
+    if verb not in VERBS:
+        print(f"bbb: unknown verb '{verb}'\n\n{usage()}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"bbb.cli.{verb}")
+    try:
+        result: int | None = module.main(words[1:])
+    except (BBBError, OSError) as error:
+        print(f"bbb {verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"bbb {verb}: interrupted", file=sys.stderr)
+        return 130
+    return result or 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
