@@ -1,0 +1,127 @@
+r"""Layers whose output is linear in the weight, and the estimators that this allows.
+
+All estimators have the same parameters and the same expected output and differ in how the noise is
+shared. With ``W ~ N(mu, sigma^2)``:
+
+* ``"weight"``: one draw of W for the whole call. A true function sample: all rows, frames and
+  examples see the same weights. The cost above torch.nn is one normal per weight.
+* ``"local"`` (local reparameterisation, Kingma et al. 2015): the output itself is drawn,
+  ``N(x mu, x^2 sigma^2)``, independently for each output number. Mean and variance of each output
+  are exact and the gradient's variance is lower, but there is no one weight behind the outputs:
+  over a sequence every frame gets its own noise. Costs a second matrix product (in float32 at
+  least, because sigma^2 leaves half precision's range), and one normal per output.
+* ``"flipout"`` (Wen et al. 2018): one draw of W, whose noise is multiplied by random signs per
+  example (rank one: inputs times outputs). Each example sees one weight for all its frames,
+  and examples are decorrelated. Costs a second matrix product.
+* ``"auto"``: ``"local"`` for a linear layer whose prior has a closed-form KL and whose input is
+  1-d, or 2-d with at most ``in_features`` rows (then there are fewer outputs than weights, so
+  fewer normals); ``"weight"`` for everything else: convolutions, sequences, many rows, and priors
+  that need the forward's draw.
+
+``fixed_sample`` and ``predict`` ask for one function, hence use ``"weight"`` always.
+"""
+
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor
+
+from bbb import _numerics
+from bbb.layers.base import BayesianLayer
+from bbb.layers.modes import Policy, policy_of
+from bbb.layers.options import Estimator
+
+
+class LinearMapLayer(BayesianLayer):
+    """A Bayesian layer whose output is linear in weight and bias.
+
+    Attributes:
+        spatial_dims: Axes behind the channel axis of inputs and outputs: 0 for a linear layer.
+    """
+
+    estimators: ClassVar[tuple[Estimator, ...]] = ("auto", "weight", "local", "flipout")
+    spatial_dims: ClassVar[int] = 0
+
+    def _map(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        """The twin's forward, with explicit weights."""
+        raise NotImplementedError
+
+    def _prefers_local(self, input: Tensor) -> bool:  # noqa: A002, ARG002
+        """Whether "auto" means "local" for this input, where the prior allows it."""
+        return False
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        """Return what the twin returns, with weights drawn by the estimator, or with the means.
+
+        Args:
+            input: As the twin's.
+
+        Returns:
+            As the twin's.
+        """
+        policy = policy_of(self)
+        estimator = self._choose(input, policy)
+        if estimator == "local":
+            return self._local(input, policy)
+        if estimator == "flipout":
+            return self._flipout(input, policy)
+        weights = self._weights(policy)
+        return self._map(input, weights["weight"], self._bias(weights))
+
+    def _choose(self, input: Tensor, policy: Policy) -> Literal["weight", "local", "flipout"]:  # noqa: A002
+        if policy.mean or policy.eps is not None:
+            return "weight"
+        if self.options.estimator != "auto":
+            return self.options.estimator
+        local = self.options.prior.closed_form and self._prefers_local(input)
+        return "local" if local else "weight"
+
+    def _bias(self, weights: dict[str, Tensor]) -> Tensor | None:
+        if "bias" in weights:
+            return weights["bias"]
+        return cast("Tensor | None", self.bias)
+
+    def _local(self, input: Tensor, policy: Policy) -> Tensor:  # noqa: A002
+        mu, rho = self.posterior()
+        bias_var: Tensor | None = None
+        if "bias" in self.bayesian_names:
+            bias, bias_rho = self.posterior("bias")
+            bias_var = _numerics.softplus(_numerics.at_least_float32(bias_rho)).square()
+            bias_var = bias_var.view(-1, *(1,) * self.spatial_dims)
+        else:
+            bias = cast("Tensor", self.bias)
+        mean = self._map(input, mu, bias)
+        with torch.autocast(input.device.type, enabled=False):
+            square = _numerics.at_least_float32(input).square()
+            var = _numerics.softplus(_numerics.at_least_float32(rho)).square()
+            # A sigma tied over outputs gives one variance for all of them, unless grouped
+            # outputs see different inputs.
+            if getattr(self, "groups", 1) != 1:
+                var = var.expand_as(mu)
+            output_var = self._map(square.to(var.dtype), var, None)
+            if bias_var is not None:
+                output_var = output_var + bias_var
+            sigma = _numerics.safe_sqrt(output_var).to(mean.dtype)
+        eps = _numerics.standard_normal(mean.shape, mean, policy.generator)
+        return torch.addcmul(mean, sigma, eps)
+
+    def _flipout(self, input: Tensor, policy: Policy) -> Tensor:  # noqa: A002
+        means = {name: self.posterior(name).mu for name in self.bayesian_names}
+        noise = {}
+        for name in self.bayesian_names:
+            eps = self._eps(name, policy)
+            noise[name] = self.posterior(name).sigma * eps
+            self._record(name, means[name] + noise[name], eps)
+        mean = self._map(input, means["weight"], self._bias(means))
+        signed = input * self._signs(input, policy)
+        deviation = self._map(signed, noise["weight"], noise.get("bias"))
+        return mean + deviation * self._signs(deviation, policy)
+
+    def _signs(self, like: Tensor, policy: Policy) -> Tensor:
+        """Random signs per example and channel, shape (batch, 1, ..., channels, 1, ...)."""
+        channel = like.dim() - 1 - self.spatial_dims
+        shape = [1] * like.dim()
+        shape[channel] = like.shape[channel]
+        if channel > 0:
+            shape[0] = like.shape[0]
+        return _numerics.random_signs(torch.Size(shape), like, policy.generator)
