@@ -1,0 +1,142 @@
+"""``bbb score``: files in, files out, and every fault before any work."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bbb.cli.main import main
+from bbb.scoring import (
+    Embeddings,
+    PLDABackend,
+    cosine_scores,
+    read_embeddings,
+    read_scores,
+    write_embeddings,
+)
+
+IDS = tuple(f"{speaker}-{utt}" for speaker in range(20) for utt in range(6))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Embeddings, utt2spk, trials in two formats, an enrolment map and a back-end."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    values = np.repeat(rng.normal(size=(20, 5)), 6, axis=0) + 0.5 * rng.normal(size=(120, 5))
+    write_embeddings(tmp_path / "x.scp", Embeddings(IDS, values.astype(np.float32)))
+    speakers = [key.split("-")[0] for key in IDS]
+    PLDABackend(lda_dim=3).fit(values, speakers).save(tmp_path / "plda.npz")
+    pairs = [(f"{a}-0", f"{b}-1") for a in range(20) for b in range(20)]
+    same = [left.split("-")[0] == right.split("-")[0] for left, right in pairs]
+    kaldi = [
+        f"{a} {b} {'target' if yes else 'nontarget'}\n"
+        for (a, b), yes in zip(pairs, same, strict=True)
+    ]
+    Path("trials").write_text("".join(kaldi))
+    Path("trials.vox").write_text(
+        "".join(f"{int(yes)} {a} {b}\n" for (a, b), yes in zip(pairs, same, strict=True))
+    )
+    Path("models").write_text("".join(f"{a}-0 {a}-2 {a}-3\n" for a in range(20)))
+    return tmp_path
+
+
+COSINE = ["score", "--backend", "cosine", "--enroll", "x.scp", "--test", "x.ark"]
+PLDA = ["score", "--backend", "plda", "--plda", "plda.npz", "--enroll", "x.scp", "--test", "x.scp"]
+OUT = ["--trials", "trials", "--output", "out/scores"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_cosine_with_the_mean_of_other_embeddings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*COSINE, *OUT, "--mean-from", "x.scp"]) == 0
+    scores = read_scores("out/scores")
+    x = read_embeddings("x.scp").embeddings
+    centred = x - x.mean(axis=0)
+    first, second = np.repeat(np.arange(0, 120, 6), 20), np.tile(np.arange(1, 120, 6), 20)
+    np.testing.assert_allclose(
+        scores.scores, cosine_scores(centred, centred, first, second), atol=1e-6
+    )
+    assert scores.is_target is not None
+    assert scores.is_target.sum() == 20
+    assert capsys.readouterr().out == "wrote 400 scores to out/scores\n"
+
+
+@pytest.mark.usefixtures("folder")
+def test_plda() -> None:
+    assert main([*PLDA, *OUT]) == 0
+    scores = read_scores("out/scores")
+    backend, x = PLDABackend.load("plda.npz"), read_embeddings("x.scp").embeddings
+    z = backend.transform(x)
+    expected = backend.plda_.llr(z, z, np.array([0, 0]), np.array([1, 7]))
+    np.testing.assert_allclose(scores.scores[:2], expected, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("folder")
+def test_trial_formats_agree() -> None:
+    main([*COSINE, *OUT])
+    first = Path("out/scores").read_bytes()
+    main([*COSINE, "--trials", "trials.vox", "--output", "out/scores"])
+    assert Path("out/scores").read_bytes() == first
+
+
+@pytest.mark.usefixtures("folder")
+def test_enrolment_maps() -> None:
+    results = []
+    for extra in (
+        [],
+        ["--enroll-map", "models"],
+        ["--enroll-map", "models", "--multi-enroll", "mean"],
+    ):
+        assert main([*PLDA, *OUT, *extra]) == 0
+        results.append(read_scores("out/scores").scores)
+    assert (results[0] != results[1]).any()
+    assert (results[1] != results[2]).any()
+
+
+@pytest.mark.usefixtures("folder")
+def test_options_may_stand_in_a_file() -> None:
+    Path("conf.yaml").write_text("backend: cosine\nenroll: x.scp\ntest: x.scp\n")
+    assert main(["score", "--config", "conf.yaml", *OUT]) == 0
+    assert len(read_scores("out/scores")) == 400
+
+
+FAULTS = {
+    "no back-end": (["score", "--backend", "plda", *COSINE[3:], *OUT], "needs --plda FILE"),
+    "two back-ends": ([*COSINE, *OUT, "--plda", "plda.npz"], "--plda needs --backend plda"),
+    "no such file": ([*COSINE, *OUT, "--mean-from", "none.npz"], "none.npz:0: no such file"),
+    "unknown key": ([*COSINE, *OUT, "--mean-form", "x.scp"], "; did you mean"),
+    "not built": ([*COSINE, *OUT, "--cohort", "x.scp"], "cohort'"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+@pytest.mark.usefixtures("folder")
+def test_faults(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words, message = FAULTS[case]
+    assert main(words) == 1
+    assert message in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_missing_ids_leave_earlier_scores_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    Path("out/scores").write_text("earlier\n")
+    with Path("trials").open("a") as stream:
+        stream.writelines(f"0-0 gone-{k} nontarget\n" for k in range(7))
+    assert main([*COSINE, *OUT]) == 1
+    error = capsys.readouterr().err
+    assert (
+        "test embeddings need every id that is asked for, got none for 7 of 27: 'gone-0'" in error
+    )
+    assert "'gone-4';" in error
+    assert Path("out/scores").read_text() == "earlier\n"
+
+
+def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["score", "--help"])
+    shown = capsys.readouterr().out
+    assert "--mean-from" in shown
+    assert "bbb score --backend plda" in shown
+    assert "--cohort" not in shown
