@@ -1,0 +1,52 @@
+# Sourced by every run.sh: options, stages, and steps that are skipped when they are done.
+# shellcheck shell=bash
+set -euo pipefail
+
+fail() {
+  echo "$(basename "$recipe"): $*" >&2
+  exit 1
+}
+
+# parse_options "name name ..." "$@": sets a variable for each --name VALUE; --smoke sets smoke=true.
+parse_options() {
+  local known=" $1 " name
+  shift
+  while (($#)); do
+    name=${1#--}
+    case $1 in
+      -h | --help)
+        sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$recipe/run.sh"
+        exit 0
+        ;;
+      --smoke)
+        smoke=true
+        shift
+        ;;
+      --*)
+        [[ $known == *" $name "* ]] || fail "unknown option --$name; there are --${known//[[:space:]]/ --}"
+        (($# > 1)) || fail "option --$name needs a value"
+        printf -v "${name//-/_}" '%s' "$2"
+        shift 2
+        ;;
+      *) fail "unexpected word '$1'; options look like --stage 3" ;;
+    esac
+  done
+  command -v bbb > /dev/null || fail "the command bbb is not installed; run 'make' and activate .venv"
+}
+
+# stage N "title": whether stage N is asked for; says so when it is.
+stage() {
+  ((stage <= $1 && $1 <= stop_stage)) || return 1
+  printf '\n== Stage %s: %s\n' "$1" "$2"
+}
+
+# once FILE command ...: run the command, unless FILE is there; commands write FILE in one step.
+once() {
+  local file=$1
+  shift
+  if [[ -e $file ]]; then
+    echo "done already: $file"
+    return
+  fi
+  "$@"
+}
