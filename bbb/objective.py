@@ -127,6 +127,10 @@ class ELBOParts(NamedTuple):
     nll: Tensor
     kl: Tensor
 
+    def backward(self) -> None:
+        """Backpropagate the loss, so that ``criterion(output, target).backward()`` reads as usual."""
+        self.loss.backward()
+
 
 class ELBO:
     """Negative evidence lower bound per example, as a criterion that keeps its parts apart.

@@ -350,3 +350,15 @@ def test_training_finds_the_posterior_of_bayesian_linear_regression():
     torch.testing.assert_close(layer.weight_mu.detach(), mean, atol=0.03, rtol=0)
     sigma = torch.full((1, 3), precision**-0.5)
     torch.testing.assert_close(layer.posterior().sigma.detach(), sigma, atol=0, rtol=0.05)
+
+
+def test_elbo_backpropagates_as_one_object():
+    model = bbb.layers.BayesLinear(3, 2)
+    x, y = torch.ones(4, 3), torch.tensor([0, 1, 1, 0])
+    with bbb.fixed_sample(model, seed=0):
+        bbb.ELBO(model, num_train=10)(model(x), y).backward()
+        whole = model.weight_mu.grad.clone()
+        model.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), y) + bbb.kl_divergence(model) / 10
+    loss.backward()
+    torch.testing.assert_close(whole, model.weight_mu.grad)
