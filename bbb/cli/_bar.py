@@ -19,6 +19,9 @@ def bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
         A function that takes the number of steps done since its last call.
     """
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # In a log file a bar that is erased leaves blank lines.
+    shown = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         task = progress.add_task(text, total=total)
         yield lambda steps: progress.update(task, advance=steps)

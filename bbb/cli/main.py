@@ -21,7 +21,14 @@ def usage() -> str:
     """The text of ``bbb --help``: a line per verb."""
     lines = [f"  {verb:10s} {help_}" for verb, help_ in VERBS.items()]
     return "\n".join(
-        ["usage: bbb VERB [options]", "", "verbs:", *lines, "", "bbb VERB --help shows a verb's options."]
+        [
+            "usage: bbb VERB [options]",
+            "",
+            "verbs:",
+            *lines,
+            "",
+            "bbb VERB --help shows a verb's options.",
+        ]
     )
 
 
@@ -42,9 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"bbb: unknown verb '{verb}'\n\n{usage()}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"bbb.cli.{verb}")
     try:
-        result: int | None = module.main(words[1:])
+        result: int | None = importlib.import_module(f"bbb.cli.{verb}").main(words[1:])
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'bayes-by-backprop[speech]'"
+        print(f"bbb {verb}: {error}; all verbs need: {remedy}", file=sys.stderr)
+        return 1
     except (BBBError, OSError) as error:
         print(f"bbb {verb}: {error}", file=sys.stderr)
         return 1

@@ -1,0 +1,139 @@
+"""The speaker recipes end to end in their smoke size: what they write, what a second run reuses."""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SYSTEMS = ["baseline", "bayesian", "fusion"]
+COLUMNS = ["path", "corpus", "speaker", "gender", "suggested_split", "duration_s"]
+
+
+def run(recipe: str, *words: str, folder: Path, script: str = "run.sh"):
+    """Run a recipe's script as a user would, from another folder."""
+    bin_ = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    command = [str(RECIPES / recipe / script), *words]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def check_table(folder: Path, systems: list[str]) -> None:
+    """results.json has every row with sane values, and the table and picture are there."""
+    rows = json.loads((folder / "results.json").read_text())
+    found = [(row["backend"], row["system"]) for row in rows]
+    assert found == [(backend, name) for backend in ("cosine", "plda") for name in systems]
+    for row in rows:
+        low, high = row["eer_ci"]
+        assert 0 <= row["eer"] <= 1
+        assert 0 <= low <= high <= 1
+        assert set(row["min_dcf"]) == {"0.01", "0.001"}
+        assert all(0 <= value <= 1 for value in row["min_dcf"].values())
+    text = (folder / "RESULTS.md").read_text()
+    assert f"{100 * rows[0]['eer']:.2f}" in text
+    assert all(name in text for name in systems)
+    assert (folder / "det.png").read_bytes().startswith(b"\x89PNG")
+
+
+def checkpoints(folder: Path) -> dict[str, int]:
+    """When each checkpoint and each set of embeddings was written."""
+    files = [*folder.glob("*/best.ckpt"), *folder.glob("*/*.npz")]
+    return {str(file): file.stat().st_mtime_ns for file in files if file.name != "plda.npz"}
+
+
+def test_quickstart(tmp_path):
+    first = run("quickstart", "--smoke", "--exp-dir", "exp", folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    check_table(tmp_path / "exp", SYSTEMS)
+    before = checkpoints(tmp_path / "exp")
+    assert len(before) == 6
+    second = run("quickstart", "--smoke", "--exp-dir", "exp", folder=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert checkpoints(tmp_path / "exp") == before
+    assert second.stdout.count("done already") == 4
+    other = run("quickstart", "--smoke", "--exp-dir", "exp", "--seed", "1", folder=tmp_path)
+    assert other.returncode != 0
+    assert "holds a run with other settings: seed (0 there, 1 now)" in other.stderr
+    assert checkpoints(tmp_path / "exp") == before
+
+
+def make_speechocean(folder: Path) -> None:
+    """A tree with metadata.csv: 6 training and 6 evaluation speakers of 3 short utterances."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(12):
+        speaker = f"{number:04d}"
+        (folder / "so762" / speaker).mkdir(parents=True)
+        for u in range(3):
+            time = np.arange(16000) / 16000
+            voice = sum(np.sin(2 * np.pi * (90 + 15 * number) * k * time) / k for k in range(1, 20))
+            swell = 0.1 * (1.2 + np.sin(2 * np.pi * 4 * time + u))
+            samples = swell * voice + 0.001 * rng.standard_normal(16000)
+            path = f"so762/{speaker}/{u}.wav"
+            soundfile.write(folder / path, 0.3 * samples, 16000)
+            split = "train" if number < 6 else "eval"
+            row = [path, "speechocean762", f"so-{speaker}", "mf"[number % 2], split, "1.0"]
+            rows.append(dict(zip(COLUMNS, row, strict=True)))
+    with (folder / "metadata.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_speechocean762_with_two_presets_and_draws(tmp_path):
+    make_speechocean(tmp_path / "corpus")
+    words = ["--smoke", "--source", "corpus", "--exp-dir", "exp", "--presets", "best li2020"]
+    result = run("speechocean762", *words, "--num-samples", "2", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    systems = ["baseline"]
+    for preset in ("best", "li2020"):
+        systems += [f"bayesian ({preset})", f"fusion ({preset})"]
+    check_table(tmp_path / "exp", systems)
+    assert (tmp_path / "exp" / "bayesian_li2020" / "eval_2.npz").is_file()
+
+
+@pytest.mark.slow
+def test_seeds_are_compared(tmp_path):
+    make_speechocean(tmp_path / "corpus")
+    words = ["--smoke", "--source", "corpus", "--exp-dir", "exp", "--seeds", "0 1"]
+    result = run("speechocean762", *words, folder=tmp_path, script="seeds.sh")
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "exp" / "comparison.json").read_text())
+    assert len(rows) == 2 * 7
+    for row in rows:
+        assert math.isclose(row["difference"], row["eer_b"] - row["eer_a"], abs_tol=1e-12)
+        assert math.isclose(row["eer_a"], sum(row["eer_a_by_seed"]) / 2)
+        assert row["ci"][0] <= row["ci"][1]
+
+
+@pytest.mark.parametrize("recipe", ["quickstart", "speechocean762"])
+def test_wrong_words_are_named(recipe, tmp_path):
+    unknown = run(recipe, "--stgae", "3", folder=tmp_path)
+    assert unknown.returncode != 0
+    assert "unknown option --stgae; there are" in unknown.stderr
+    assert "--stop-stage" in unknown.stderr
+    missing = run(recipe, "--seed", folder=tmp_path)
+    assert missing.returncode != 0
+    assert "option --seed needs a value" in missing.stderr
+    preset = run(recipe, "--presets", "nope", folder=tmp_path)
+    assert preset.returncode != 0
+    assert "no preset" in preset.stderr
+    help_ = run(recipe, "--help", folder=tmp_path)
+    assert help_.returncode == 0
+    assert "--exp-dir" in help_.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_speechocean762_needs_its_source(tmp_path):
+    result = run("speechocean762", "--exp-dir", "exp", folder=tmp_path)
+    assert result.returncode != 0
+    assert "--source DIR is needed" in result.stderr
