@@ -128,7 +128,7 @@ class ELBOParts(NamedTuple):
     kl: Tensor
 
     def backward(self) -> None:
-        """Backpropagate the loss, so that ``criterion(output, target).backward()`` reads as usual."""
+        """Backpropagate the loss, for ``criterion(output, target).backward()``."""
         self.loss.backward()
 
 

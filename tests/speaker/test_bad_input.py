@@ -75,7 +75,6 @@ def spoil_short(path: Path) -> None:
         (spoil_short, "utterance 'spk2-utt1' has 50 samples, a window needs 200"),
     ],
 )
-@pytest.mark.parametrize("workers", [0, 1])
 def test_a_bad_recording_is_named_before_the_first_step(
     own_corpus: DataDir,
     make_config: Make,
@@ -83,10 +82,9 @@ def test_a_bad_recording_is_named_before_the_first_step(
     *,
     spoil: Callable[[Path], None],
     message: str,
-    workers: int,
 ) -> None:
     spoil(Path(own_corpus.wavs["spk2-utt1"]))
-    config = make_config(data=str(own_corpus.path), workers=workers)
+    config = make_config(data=str(own_corpus.path), workers=1)
     with pytest.raises(DataError, match=message):
         train(config)
     assert not steps.loss
