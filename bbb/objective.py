@@ -129,7 +129,7 @@ class ELBOParts(NamedTuple):
 
     def backward(self) -> None:
         """Backpropagate the loss, for ``criterion(output, target).backward()``."""
-        self.loss.backward()
+        self.loss.backward()  # type: ignore[no-untyped-call]
 
 
 class ELBO:

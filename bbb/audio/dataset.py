@@ -40,7 +40,6 @@ class ChunkConfig:
             "uniform".
         span_factor: Audio that is read for a chunk, in multiples of its length, where features are
             not kept: the surplus makes up for pauses and is context for the normalisation.
-        seed: Of everything random here.
     """
 
     batch_size: int = 64
@@ -49,7 +48,6 @@ class ChunkConfig:
     batches_per_epoch: int | None = None
     pick: Literal["duration", "uniform"] = "duration"
     span_factor: float = 1.5
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -100,6 +98,7 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         chunks: How utterances become batches.
         augment: Noise, rooms and speeds; None for none.
         spec_augment: Masks on the features; None for none.
+        seed: Of everything random here.
         cache: Whether features or waveforms are kept in memory; forked workers share it.
 
     Raises:
@@ -115,6 +114,7 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         augment: AugmentConfig | None = None,
         *,
         spec_augment: SpecAugmentConfig | None = None,
+        seed: int = 0,
         cache: bool = True,
     ) -> None:
         self.data = data
@@ -122,6 +122,7 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         self.chunks = chunks
         self.augment = augment or AugmentConfig()
         self.spec_augment = spec_augment
+        self.seed = seed
         self.speakers = list(data.spk2utt)
         if len(self.speakers) < 2:  # noqa: PLR2004 (a class against another)
             msg = (
@@ -181,7 +182,7 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         if not 0 <= index < len(self):
             msg = f"ChunkBatches has {len(self)} batches in an epoch, got index {index}"
             raise IndexError(msg)
-        rng = np.random.default_rng([self.chunks.seed, epoch, index])
+        rng = np.random.default_rng([self.seed, epoch, index])
         frames = int(rng.integers(self.chunks.min_frames, self.chunks.max_frames + 1))
         speakers = self._batch_speakers(epoch, index)
         speeds = rng.integers(len(self.augment.speeds), size=len(speakers))
@@ -247,7 +248,7 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         first = index // per_pass
         orders = [
             # The 1 keeps these seeds apart from those of the batches, [seed, epoch, index].
-            np.random.default_rng([self.chunks.seed, epoch, first * passes + p, 1]).permutation(
+            np.random.default_rng([self.seed, epoch, first * passes + p, 1]).permutation(
                 number
             )
             for p in range(passes)

@@ -29,9 +29,9 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--covariance",
-        type=Literal["none", "diagonal", "full"],
-        default="none",
-        help="over draws, kept in a .npz",
+        type=Literal["none", "diagonal", "full"] | None,
+        default=None,
+        help="over draws, kept in a .npz (default: diagonal there, with at least 2 draws)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.add_argument("--accelerator", type=Literal["cpu", "cuda"], default="cpu")
@@ -49,6 +49,9 @@ def main(argv: list[str]) -> None:
         ConfigError: If covariances are wanted of fewer than 2 draws, or a GPU that is not there.
     """
     args = parse(make_parser(), argv)
+    if args.covariance is None:
+        kept = args.num_samples > 1 and args.output.endswith(".npz")
+        args.covariance = "diagonal" if kept else "none"
     if args.covariance != "none" and args.num_samples < 2:  # noqa: PLR2004 (draws to differ)
         msg = (
             f"--covariance {args.covariance} needs --num-samples of at least 2, got "

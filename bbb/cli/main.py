@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after ``bbb``; those of the process when None.
 
     Returns:
-        0 on success, 1 when the verb found bad input, 2 for a wrong command line, 130 after Ctrl-C.
+        0 on success, 1 when the verb found a bad option or input, 2 without a known verb, 130 after
+        Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in {"-h", "--help"}:

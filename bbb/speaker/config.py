@@ -198,7 +198,7 @@ class TrainConfig:
         max_steps: Updates of the whole schedule.
         seed: Of initial weights, batches and weight draws.
         features: What a frame is; kept in the checkpoint, so that extraction does the same.
-        chunks: Batches; their seed is ``seed``.
+        chunks: Batches.
         augment: Noise, rooms, speeds.
         spec_augment: Masks on features; null for none.
         network: Extractor and head.

@@ -1,7 +1,6 @@
 """Training from a configuration to ``best.ckpt``: checks first, resumes by itself."""
 
 import contextlib
-import dataclasses
 import io
 import logging
 import os
@@ -74,6 +73,8 @@ def train(config: TrainConfig) -> Path:
     last = folder / "last.ckpt" if (folder / "last.ckpt").is_file() else None
     # Read before the speech is, so that a damaged one shows at once.
     saved = None if last is None else read_checkpoint(last)
+    for leftover in folder.glob(".*.ckpt"):
+        leftover.unlink()  # a kill in the middle of writing leaves its temporary file
     trainer = _trainer(config, folder)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -92,9 +93,10 @@ def _build(config: TrainConfig) -> SpeakerModule:
     chunks = ChunkBatches(
         DataDir.read(config.data),
         config.features,
-        dataclasses.replace(config.chunks, seed=config.seed),
+        config.chunks,
         config.augment,
         spec_augment=config.spec_augment,
+        seed=config.seed,
     )
     with Progress("reading speech") as progress:
         chunks.prepare(progress.update)

@@ -183,7 +183,7 @@ def test_seeds_and_epochs_differ(make_corpus):
     second = all_batches(batches)
     batches.set_epoch(0)
     assert same(all_batches(batches), first)
-    other = ChunkBatches(data, FEATURES, dataclasses.replace(CHUNKS, seed=1))
+    other = ChunkBatches(data, FEATURES, CHUNKS, seed=1)
     assert not same(first, second)
     assert not same(first, all_batches(other))
 

@@ -47,16 +47,18 @@ def test_kaldi_archives_hold_the_same(
 
 
 @pytest.mark.parametrize(
-    ("covariance", "shape"), [("none", None), ("diagonal", (8, 6)), ("full", (8, 6, 6))]
+    ("covariance", "shape"),
+    [(None, (8, 6)), ("none", None), ("diagonal", (8, 6)), ("full", (8, 6, 6))],
 )
 def test_draws_and_their_covariance(
     models: dict[str, Path],
     speech: Path,
     tmp_path: Path,
-    covariance: str,
+    covariance: str | None,
     shape: tuple[int, ...] | None,
 ) -> None:
-    draws = ["--num-samples", "3", "--seed", "4", "--covariance", covariance]
+    draws = ["--num-samples", "3", "--seed", "4"]
+    draws += [] if covariance is None else ["--covariance", covariance]
     assert main([*words(models["bayesian"], speech, tmp_path / "x.npz"), *draws]) == 0
     assert main([*words(models["bayesian"], speech, tmp_path / "mean.npz")]) == 0
     read, mean = read_embeddings(tmp_path / "x.npz"), read_embeddings(tmp_path / "mean.npz")

@@ -129,6 +129,7 @@ def test_the_same_command_after_a_kill_ends_with_the_same_weights(
     assert same(weights(train(config)), undisturbed)
     # One folder of metrics per start.
     assert len(list((folder / "metrics").iterdir())) == 2
+    assert not list(folder.glob(".*.ckpt"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
