@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,15 @@ def test_the_same_command_after_a_kill_ends_with_the_same_weights(
     assert not list(folder.glob(".*.ckpt"))
 
 
+@pytest.fixture
+def keyboard() -> Iterator[None]:
+    """Python's own handler of Ctrl-C: a process in the background was started without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keyboard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_is_one_and_leaves_the_handlers(
     make_config: Make, monkeypatch: pytest.MonkeyPatch, weights: Weights, number: signal.Signals
