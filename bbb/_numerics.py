@@ -30,7 +30,9 @@ class _Context(Protocol):
     scale: float
     saved_tensors: tuple[Tensor, ...]
 
-    def save_for_backward(self, *tensors: Tensor) -> None: ...
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep tensors for backward."""
+        ...
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -54,15 +56,18 @@ class _LogSoftplus(torch.autograd.Function):
 
     @staticmethod
     def forward(rho: Tensor) -> Tensor:
+        """Compute the value."""
         below = (rho - _RHO_MIN).clamp(max=0.0)
         return F.softplus(rho.clamp(min=_RHO_MIN)).log_().add_(below)
 
     @staticmethod
     def setup_context(ctx: _Context, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
+        """Keep what backward needs."""
         ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: _Context, grad: Tensor) -> Tensor:
+        """Compute the gradients."""
         (rho,) = ctx.saved_tensors
         clamped = rho.clamp(min=_RHO_MIN)
         return grad * (torch.sigmoid(clamped) / F.softplus(clamped))
@@ -78,14 +83,17 @@ class _SafeSqrt(torch.autograd.Function):
 
     @staticmethod
     def forward(value: Tensor) -> Tensor:
+        """Compute the value."""
         return value.sqrt()
 
     @staticmethod
     def setup_context(ctx: _Context, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
+        """Keep what backward needs."""
         ctx.save_for_backward(output)
 
     @staticmethod
     def backward(ctx: _Context, grad: Tensor) -> Tensor:
+        """Compute the gradients."""
         (root,) = ctx.saved_tensors
         # At 0 the slope is infinite. The variance of an all-zero input does not depend on any
         # parameter, so that 0 is the right gradient, not a convention.
@@ -102,6 +110,7 @@ class _DrawGaussian(torch.autograd.Function):
 
     @staticmethod
     def forward(mu: Tensor, rho: Tensor, eps: Tensor) -> Tensor:
+        """Compute the value."""
         return torch.addcmul(mu, F.softplus(rho), eps)
 
     @staticmethod
@@ -111,10 +120,12 @@ class _DrawGaussian(torch.autograd.Function):
         output: Tensor,  # noqa: ARG004
     ) -> None:
         # Not sigma: recomputing sigmoid(rho) costs a tenth of drawing eps.
+        """Keep what backward needs."""
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Compute the gradients."""
         rho, eps = ctx.saved_tensors
         grad_sigma = (grad * eps).sum_to_size(rho.shape)
         return grad, grad_sigma * torch.sigmoid(rho), None
@@ -139,6 +150,7 @@ class _GaussianKL(torch.autograd.Function):
 
     @staticmethod
     def forward(delta: Tensor, rho: Tensor, scale: float) -> Tensor:
+        """Compute the value."""
         copies = delta.numel() // max(rho.numel(), 1)
         ratio = F.softplus(rho.clamp(min=_RHO_MIN)).mul_(1.0 / scale)
         # One term per weight before any sum, ratio^2 - 1 - 2 log(ratio), so that q = p gives 0
@@ -157,11 +169,13 @@ class _GaussianKL(torch.autograd.Function):
         inputs: tuple[Tensor, Tensor, float],
         output: Tensor,  # noqa: ARG004
     ) -> None:
+        """Keep what backward needs."""
         delta, rho, ctx.scale = inputs
         ctx.save_for_backward(delta, rho)
 
     @staticmethod
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Compute the gradients."""
         delta, rho = ctx.saved_tensors
         copies = delta.numel() // max(rho.numel(), 1)
         clamped = rho.clamp(min=_RHO_MIN)

@@ -126,6 +126,11 @@ def _run(
     """Return outputs for each of the draws, shape (samples, batch, ...)."""
 
     def one(eps: list[_Noise]) -> Tensor:
+        """Output of one draw.
+
+        Raises:
+            ConfigError: If it is no tensor.
+        """
         with overriding(_fixed(layers, eps)):
             output = model(x)
         if not isinstance(output, Tensor):

@@ -197,6 +197,7 @@ def _convert(
     """The values of a table as Python objects; lines that cannot be converted become faults."""
 
     def attempt(key: str, text: str) -> Value | None:
+        """Convert one value, or note its fault."""
         try:
             return convert(text)
         except ValueError as error:

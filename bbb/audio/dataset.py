@@ -248,9 +248,7 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         first = index // per_pass
         orders = [
             # The 1 keeps these seeds apart from those of the batches, [seed, epoch, index].
-            np.random.default_rng([self.seed, epoch, first * passes + p, 1]).permutation(
-                number
-            )
+            np.random.default_rng([self.seed, epoch, first * passes + p, 1]).permutation(number)
             for p in range(passes)
         ]
         start = index % per_pass * size
@@ -276,6 +274,7 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         """Features of a whole utterance, from memory after the first time."""
 
         def make() -> NDArray[np.float32]:
+            """Compute what is not in memory yet."""
             waveform = load_utterance(self.data, utterance, self.features.sample_rate)
             waveform = change_speed(waveform, self.augment.speeds[speed])
             made: NDArray[np.float32] = self._named(utterance, waveform).numpy().reshape(-1)
@@ -322,6 +321,7 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         """Samples of a whole utterance, from memory after the first time."""
 
         def make() -> NDArray[np.int16]:
+            """Compute what is not in memory yet."""
             samples = load_utterance(self.data, utterance, self.features.sample_rate)
             scaled: NDArray[np.int16] = (
                 np.rint(samples * _INT16_SCALE).clip(-32768, 32767).astype(np.int16)

@@ -51,6 +51,7 @@ def lf_pulse(rd: float) -> NDArray[np.float64]:
     returned = -((1.0 - decay) / epsilon - rest * decay) / (epsilon * ra)
 
     def net_flow(alpha: float) -> float:
+        """Flow that a cycle leaves open; the right growth leaves none."""
         sine, cosine = np.sin(omega * close), np.cos(omega * close)
         # The opening amplitude is the one that gives -1 at the closing instant.
         growth = (alpha * sine - omega * cosine) + omega * np.exp(-alpha * close)

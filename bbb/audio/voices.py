@@ -141,6 +141,7 @@ def speak(
     sound = score.phones[entry]
 
     def at_samples(track: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Interpolate a track of frames to samples."""
         positions = np.arange(frames * hop) / hop
         return np.asarray(np.interp(positions, np.arange(frames + 1), track), dtype=np.float64)
 

@@ -102,6 +102,7 @@ def _print(name: str, report: dict[str, Any]) -> None:
         table.add_column(f"95 % interval by {report['bootstrap']['unit']}", justify="right")
 
     def add(text: str, value: float, interval: list[float] | None, form: str) -> None:
+        """Add a row."""
         cells = [text, format(value, form)]
         if interval is not None:
             cells.append(" to ".join(format(end, form) for end in interval))

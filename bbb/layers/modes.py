@@ -80,6 +80,7 @@ class _OpenContexts:
         self._lock = threading.Lock()
 
     def add(self, number: int) -> None:
+        """Count contexts that open (1) or close (-1)."""
         with self._lock:
             self.count += number
 

@@ -27,7 +27,9 @@ class _Context(Protocol):
     quadratics: _Quadratics
     saved_tensors: tuple[Tensor, ...]
 
-    def save_for_backward(self, *tensors: Tensor) -> None: ...
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep tensors for backward."""
+        ...
 
 
 class _MixtureLogProb(torch.autograd.Function):
@@ -41,6 +43,7 @@ class _MixtureLogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(weight: Tensor, q: _Quadratics) -> Tensor:
+        """Compute the value."""
         square = weight.square()
         first = square * q.slope1 + q.offset1
         return torch.logaddexp(first, square.mul_(q.slope2).add_(q.offset2))
@@ -51,11 +54,13 @@ class _MixtureLogProb(torch.autograd.Function):
         inputs: tuple[Tensor, _Quadratics],
         output: Tensor,  # noqa: ARG004
     ) -> None:
+        """Keep what backward needs."""
         weight, ctx.quadratics = inputs
         ctx.save_for_backward(weight)
 
     @staticmethod
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None]:
+        """Compute the gradients."""
         (weight,) = ctx.saved_tensors
         q = ctx.quadratics
         # Responsibility of the first component, then d/dw = 2 w (r slope1 + (1 - r) slope2).

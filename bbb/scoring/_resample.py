@@ -49,6 +49,7 @@ def trial_cells(labels: NDArray[np.bool_]) -> Cells:
     targets, nontargets = int(labels.sum()), int((~labels).sum())
 
     def draw(rng: np.random.Generator, size: int) -> tuple[Floats, Floats]:
+        """Weights of the target and of the nontarget trials."""
         return _counts(rng, targets, size), _counts(rng, nontargets, size)
 
     return Cells(
@@ -84,12 +85,14 @@ def speaker_cells(labels: NDArray[np.bool_], enroll: NDArray[Any], test: NDArray
     nontarget_pairs, nontarget = np.unique(pairs[~labels], return_inverse=True)
 
     def weights(counts: Floats, chosen: NDArray[np.intp]) -> Floats:
+        """Product of the counts of both sides, or the count within one speaker."""
         left, right = np.divmod(chosen, len(names))
         product = counts[left] * counts[right]
         product[left == right] = counts[left[left == right]]
         return product
 
     def draw(rng: np.random.Generator, size: int) -> tuple[Floats, Floats]:
+        """Weights of the target and of the nontarget pairs of speakers."""
         counts = _counts(rng, len(names), size)
         return weights(counts, target_pairs), weights(counts, nontarget_pairs)
 

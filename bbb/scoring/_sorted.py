@@ -147,6 +147,7 @@ class SortedScores:
         targets, nontargets = len(self.target), len(self.nontarget)
 
         def gap(errors: tuple[int, int]) -> int:
+            """Sign of miss rate less false-alarm rate."""
             # Integers of any size: the sign of fnr - fpr is exact.
             return errors[0] * nontargets - errors[1] * targets
 
