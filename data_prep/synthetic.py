@@ -45,6 +45,7 @@ import _script  # noqa: PLC2701 (beside this file)
 import numpy as np
 import soundfile
 from rich.progress import track
+from threadpoolctl import threadpool_limits
 
 from bbb._files import atomic_path, write_text  # noqa: PLC2701 (same repository)
 from bbb.audio.datadir import DataDir
@@ -165,6 +166,12 @@ def _tasks(config: SyntheticConfig, split: str, folder: Path) -> Iterator[_Task]
 
 def _make_session(task: _Task) -> list[float]:
     """Make the files of a session that are not there; return their durations."""
+    # The matrices are small: threads that wait for each other took four times the CPU time.
+    with threadpool_limits(limits=1):
+        return _make_files(task)
+
+
+def _make_files(task: _Task) -> list[float]:
     config, durations = task.config, []
     for number, (_, file) in enumerate(task.utterances()):
         if file.exists():
