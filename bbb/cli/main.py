@@ -1,6 +1,7 @@
 """Entry point of the command ``bbb``: finds the verb, imports only its module, reports errors."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -50,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"bbb: unknown verb '{verb}'\n\n{usage()}", file=sys.stderr)
         return 2
+    # Threads that wait by spinning cost a hundred times the CPU of small matrices on a busy machine.
+    # It has to be said before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         result: int | None = importlib.import_module(f"bbb.cli.{verb}").main(words[1:])
     except ModuleNotFoundError as error:

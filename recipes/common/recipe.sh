@@ -1,6 +1,8 @@
 # Sourced by every run.sh: options, stages, and steps that are skipped when they are done.
 # shellcheck shell=bash
 set -euo pipefail
+# Threads that wait by spinning cost many times the CPU of small matrices on a busy machine.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 
 fail() {
   echo "$(basename "$recipe"): $*" >&2

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -157,3 +158,12 @@ def test_the_command_imports_its_verb_alone() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert run.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_do_not_spin_unless_told_to(monkeypatch, given, kept):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert main(["evaluate", "no.scores"]) == 1
+    assert os.environ["OMP_WAIT_POLICY"] == kept
