@@ -61,7 +61,8 @@ def imported(folder):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 found.add(node.module)
-    local = {path.stem for path in (ROOT / folder).glob("*.py")} | {"bbb", "tests"}
+    scripts = [*(ROOT / folder).glob("*.py"), *(ROOT / "data_prep").glob("*.py")]
+    local = {path.stem for path in scripts} | {"bbb", "tests"}
     names = {name.split(".")[0] for name in found} - set(sys.stdlib_module_names) - local
     return {DISTRIBUTIONS.get(name, canonical(name)) for name in names}
 
@@ -193,7 +194,7 @@ sys.meta_path.insert(0, Hidden())
 @pytest.fixture(scope="module")
 def core_only(setup):
     modules = {name: module for module, name in DISTRIBUTIONS.items()}
-    speech = required(setup["options.extras_require"]["speech"])
+    speech = required(setup["options.extras_require"]["speech"]) - CORE
     hidden = {modules.get(name, name.replace("-", "_")) for name in speech}
     return WITHOUT_SPEECH.format(names=hidden)
 
