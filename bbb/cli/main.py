@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"bbb: unknown verb '{verb}'\n\n{usage()}", file=sys.stderr)
         return 2
-    # Threads that wait by spinning cost a hundred times the CPU of small matrices on a busy machine.
-    # It has to be said before torch is loaded.
+    # Threads that wait by spinning cost a hundred times the CPU of small matrices on a busy
+    # machine. It has to be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         result: int | None = importlib.import_module(f"bbb.cli.{verb}").main(words[1:])
