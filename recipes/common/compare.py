@@ -6,6 +6,7 @@ the same ones for both systems and all seeds; the seeds themselves are averaged,
 """
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def main() -> None:
     trials = scoring.read_trials(args.trials)
     speakers = scoring.trial_speakers(trials, scoring.read_utt2spk(args.utt2spk))
 
+    @functools.cache
     def runs(system: str, backend: str) -> np.ndarray:
         """Scores of a system, shape (seeds, trials)."""
         files = [folder / system / f"{backend}.scores" for folder in args.exp_dirs]
