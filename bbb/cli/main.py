@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from bbb.cli._memory import keep_freed_memory
 from bbb.errors import BBBError
 
 VERBS = {
@@ -16,6 +17,8 @@ VERBS = {
     "evaluate": "print EER, min-DCF and their intervals of a score file",
     "data": "validate or fix a Kaldi data directory",
 }
+
+_BIG = {"train", "extract"}  # verbs that make the same large tensors again and again
 
 
 def usage() -> str:
@@ -54,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that wait by spinning cost a hundred times the CPU of small matrices on a busy
     # machine. It has to be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if verb in _BIG:
+        keep_freed_memory()
     try:
         result: int | None = importlib.import_module(f"bbb.cli.{verb}").main(words[1:])
     except ModuleNotFoundError as error:
