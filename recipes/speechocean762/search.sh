@@ -16,26 +16,29 @@ source "$recipe/../common/xvector.sh"
 
 source= exp_dir=exp/so762_search noise_dir= rir_dir= threads=1 seed=0 lda_dim=150 shrinkage=0 smoke=false
 config=$recipe/conf/xvector.yaml
-variants="plain_1000 noise_rooms_1500 plain_2000 all_scratch_1000 all_half_2000 li2020_half_2000 all_pretrained_half_2000"
+variants="plain_1000 noise_rooms_1500 plain_2000 fbank_2000 all_scratch_1000 all_half_2000 li2020_half_2000 all_pretrained_half_2000"
 parse_options "source exp-dir variants noise-dir rir-dir threads seed lda-dim shrinkage" "$@"
 export OMP_NUM_THREADS=$threads
 
 one_mask=(--spec_augment.time_masks 1 --spec_augment.freq_masks 1)
-half=(--max_steps 2000 --keep_steps "[]" --optim.start 0.5 --bayes.start baseline --bayes.baseline "$exp_dir/plain_2000")
+# All but fbank_2000 were tried with the earlier features.
+mfcc=(--config "$recipe/conf/mfcc.yaml")
+half=("${mfcc[@]}" --max_steps 2000 --keep_steps "[]" --optim.start 0.5 --bayes.start baseline --bayes.baseline "$exp_dir/plain_2000")
 every_frame=(--bayes.layers "[frame*]" --bayes.kl_weight 0.01)
 
 # flags NAME: what a variant changes in conf/xvector.yaml.
 flags() {
   case $1 in
-    plain_1000) words=(--max_steps 1000 --keep_steps "[]" "${one_mask[@]}") ;;
+    plain_1000) words=("${mfcc[@]}" --max_steps 1000 --keep_steps "[]" "${one_mask[@]}") ;;
     noise_rooms_1500)
       [[ -n $noise_dir && -n $rir_dir ]] || fail "noise_rooms_1500 needs --noise-dir and --rir-dir"
-      words=(--max_steps 1500 "${one_mask[@]}" --augment.noise_dir "$noise_dir" --augment.noise_prob 0.4
+      words=("${mfcc[@]}" --max_steps 1500 --keep_steps "[]" "${one_mask[@]}" --augment.noise_dir "$noise_dir" --augment.noise_prob 0.4
         --augment.rir_dir "$rir_dir" --augment.rir_prob 0.3 --augment.min_snr_db 5 --augment.max_snr_db 25)
       ;;
-    plain_2000) words=(--max_steps 2000 --keep_steps "[1000]") ;;
+    plain_2000) words=("${mfcc[@]}" --max_steps 2000 --keep_steps "[1000]") ;;
+    fbank_2000) words=(--max_steps 2000) ;;
     all_scratch_1000)
-      words=(--max_steps 1000 --keep_steps "[]" "${one_mask[@]}" "${every_frame[@]}" --bayes.sigma_init 0.01)
+      words=("${mfcc[@]}" --max_steps 1000 --keep_steps "[]" "${one_mask[@]}" "${every_frame[@]}" --bayes.sigma_init 0.01)
       ;;
     all_half_2000)
       words=("${half[@]}" "${every_frame[@]}" --bayes.prior_sigma 0.05 --bayes.sigma_init 0.01)
