@@ -9,16 +9,28 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from bbb import audio, errors, layers, priors, scoring, speaker
+    from bbb import (
+        audio,
+        callbacks,
+        errors,
+        layers,
+        priors,
+        schedules,
+        scoring,
+        speaker,
+        uncertainty,
+    )
     from bbb.convert import bayesianize, bayesianize_, sample_deterministic, to_deterministic
     from bbb.objective import ELBO, kl_divergence, kl_weights, record_draws
     from bbb.predict import fixed_sample, posterior_mean, predict, sampling
+    from bbb.prune import prune, signal_to_noise
 
     __all__ = [
         "ELBO",
         "audio",
         "bayesianize",
         "bayesianize_",
+        "callbacks",
         "errors",
         "fixed_sample",
         "kl_divergence",
@@ -27,20 +39,35 @@ if TYPE_CHECKING:
         "posterior_mean",
         "predict",
         "priors",
+        "prune",
         "record_draws",
         "sample_deterministic",
         "sampling",
+        "schedules",
         "scoring",
+        "signal_to_noise",
         "speaker",
         "to_deterministic",
+        "uncertainty",
     ]
 else:
     __getattr__, __dir__, __all__ = lazy_loader.attach(
         __name__,
-        submodules=["audio", "errors", "layers", "priors", "scoring", "speaker"],
+        submodules=[
+            "audio",
+            "callbacks",
+            "errors",
+            "layers",
+            "priors",
+            "schedules",
+            "scoring",
+            "speaker",
+            "uncertainty",
+        ],
         submod_attrs={
             "convert": ["bayesianize", "bayesianize_", "sample_deterministic", "to_deterministic"],
             "objective": ["ELBO", "kl_divergence", "kl_weights", "record_draws"],
             "predict": ["fixed_sample", "posterior_mean", "predict", "sampling"],
+            "prune": ["prune", "signal_to_noise"],
         },
     )

@@ -3,13 +3,13 @@
 import copy
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 import torch
 from torch import nn
 
-from bbb import _numerics
+from bbb import _gaussian, _numerics
 from bbb.errors import ConfigError, UnsupportedLayerError
 from bbb.layers import (
     BAYESIAN,
@@ -18,6 +18,7 @@ from bbb.layers import (
     LayerOptions,
     bayesian_layers,
     make_bayesian_,
+    posteriors,
 )
 from bbb.priors import Normal, Prior
 
@@ -37,9 +38,10 @@ def bayesianize(
 ) -> nn.Module:
     """Return a copy of ``net`` whose layers have a posterior over their weights.
 
-    The old weight becomes the posterior mean. Shared modules and shared weights stay shared; dtype,
-    device, training flag, hooks and ``requires_grad`` (of a frozen weight, for mean and rho both)
-    are kept; ``net`` itself is left alone.
+    The old weight becomes the posterior mean. Shared modules and shared weights stay shared (layers
+    that share mean and rho each draw their own noise, see `bbb.layers.embedding`); dtype, device,
+    training flag, hooks and ``requires_grad`` (of a frozen weight, for mean and rho both) are kept;
+    ``net`` itself is left alone.
 
     Args:
         net: Any module, also a bare layer.
@@ -54,7 +56,8 @@ def bayesianize(
             it. Or a predicate ``(name, module) -> bool``, asked about each supported layer.
         prior: p(w); default ``Normal(0.0, 0.1)``.
         sigma_init: Initial standard deviation of the posterior (sigma, not rho), > 0.
-        estimator: "auto", "weight", "local" or "flipout"; see `bbb.layers.linear_map`.
+        estimator: "auto", "weight", "local" or "flipout"; see `bbb.layers.linear_map`. One that a
+            chosen layer lacks (recurrent and attention layers have "weight" only) is an error.
         bayesian_bias: Give biases a posterior too.
         tie_sigma: One sigma for all outputs of a layer: ``weight_rho`` has shape (1, in, ...).
 
@@ -110,9 +113,12 @@ def bayesianize_(
         bayesian_bias=bayesian_bias,
         tie_sigma=tie_sigma,
     )
-    rhos: dict[torch.Tensor, nn.Parameter] = {}
-    for module in _select(net, layers):
-        make_bayesian_(module, options, rhos)
+    shared: dict[torch.Tensor, tuple[nn.Parameter, Mapping[str, torch.Tensor]]] = {}
+    chosen = _select(net, layers)
+    for module in chosen:  # before the first one is changed
+        BAYESIAN[type(module)].check(options, module)
+    for module in chosen:
+        make_bayesian_(module, options, shared)
     return net
 
 
@@ -129,8 +135,17 @@ def to_deterministic(model: nn.Module) -> nn.Module:
         copy's own.
     """
     plain = copy.deepcopy(model)
+    means: dict[torch.Tensor, torch.Tensor] = {}
     for layer in bayesian_layers(plain, "to_deterministic"):
-        layer.make_deterministic_({name: layer.posterior(name).mu for name in layer.bayesian_names})
+        weights = {}
+        for name in layer.bayesian_names:
+            mu = layer.mean_parameter(name)
+            if layer.mask(name) is None:
+                means[mu] = mu
+            elif mu not in means:
+                means[mu] = _parameter(layer.posterior(name).mu, mu)
+            weights[name] = means[mu]
+        layer.make_deterministic_(weights)
     return plain
 
 
@@ -148,47 +163,49 @@ def sample_deterministic(
         The copy; weights that layers share are drawn once and stay shared.
     """
     plain = copy.deepcopy(model)
+    layers = bayesian_layers(plain, "sample_deterministic")
     drawn: dict[torch.Tensor, torch.Tensor] = {}
-    for layer in bayesian_layers(plain, "sample_deterministic"):
-        weights = {}
-        for name in layer.bayesian_names:
-            mu, rho = layer.posterior(name)
-            if mu not in drawn:
-                eps = _numerics.standard_normal(mu.shape, mu, generator)
-                weight = _numerics.draw_gaussian(mu, rho, eps)
-                drawn[mu] = nn.Parameter(weight, requires_grad=mu.requires_grad)
-            weights[name] = drawn[mu]
-        layer.make_deterministic_(weights)
+    for layer, name in posteriors(layers):
+        mu = layer.mean_parameter(name)
+        eps = _numerics.standard_normal(mu.shape, mu, generator)
+        drawn[mu] = _parameter(_gaussian.draw_gaussian(*layer.posterior(name), eps), mu)
+    for layer in layers:
+        names = layer.bayesian_names
+        layer.make_deterministic_({name: drawn[layer.mean_parameter(name)] for name in names})
     return plain
+
+
+def _parameter(weight: torch.Tensor, mean: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(weight.detach(), requires_grad=mean.requires_grad)
 
 
 # -- selection ------------------------------------------------------------------------------
 
 
-def _supported(module: nn.Module) -> bool:
-    # Weight norm and pruning turn the parameter into something computed; a mean cannot replace it.
-    return type(module) in BAYESIAN and isinstance(
-        module._parameters.get("weight"),  # noqa: SLF001 - getattr would find the computed one
-        nn.Parameter,
-    )
+def _supported(net: nn.Module) -> set[nn.Module]:
+    layers = [module for module in net.modules() if type(module) in BAYESIAN]
+    # The output projection of an attention layer goes with that layer.
+    inner = {module for layer in layers for module in layer.modules() if module is not layer}
+    return {layer for layer in layers if BAYESIAN[type(layer)].refusal(layer) is None} - inner
 
 
 def _select(net: nn.Module, layers: Layers | None) -> list[nn.Module]:
     # Returns the supported layers that ``layers`` means, each once, in the order of the model.
     named = list(net.named_modules(remove_duplicate=False))
+    supported = _supported(net)
     if layers is None:
-        chosen = {module for _, module in named if _supported(module)}
+        chosen = supported
         if not chosen:
             raise UnsupportedLayerError(_unsupported("bayesianize", named))
     elif isinstance(layers, str | type | nn.Module):
-        chosen = set(_matched(layers, named))
+        chosen = set(_matched(layers, named, supported))
     elif isinstance(layers, Iterable):
-        chosen = {module for selector in layers for module in _matched(selector, named)}
+        chosen = {module for selector in layers for module in _matched(selector, named, supported)}
         if not chosen:
             msg = "layers needs at least one name, type or module, got none; None means all layers"
             raise ConfigError(msg)
     else:
-        chosen = {module for name, module in named if _supported(module) and layers(name, module)}
+        chosen = {module for name, module in named if module in supported and layers(name, module)}
         if not chosen:
             msg = (
                 "layers needs a predicate that accepts a supported layer, got one that accepts none"
@@ -197,7 +214,9 @@ def _select(net: nn.Module, layers: Layers | None) -> list[nn.Module]:
     return [module for module in net.modules() if module in chosen]
 
 
-def _matched(selector: Selector, named: list[tuple[str, nn.Module]]) -> Iterator[nn.Module]:
+def _matched(
+    selector: Selector, named: list[tuple[str, nn.Module]], supported: set[nn.Module]
+) -> Iterator[nn.Module]:
     # Yields the supported layers that one selector means; at least one.
     if isinstance(selector, str):
         hits = [(n, m) for n, m in named if n == selector or fnmatch.fnmatchcase(n, selector)]
@@ -207,7 +226,7 @@ def _matched(selector: Selector, named: list[tuple[str, nn.Module]]) -> Iterator
         hits = [(n, m) for n, m in named if m is selector]
     if not hits:
         raise ConfigError(_nothing(selector, named))
-    found = [module for _, hit in hits for module in hit.modules() if _supported(module)]
+    found = [module for _, hit in hits for module in hit.modules() if module in supported]
     if not found:
         raise UnsupportedLayerError(_unsupported(_shown(selector), hits))
     yield from found
@@ -231,11 +250,17 @@ def _nothing(selector: Selector, named: list[tuple[str, nn.Module]]) -> str:
 
 
 def _unsupported(who: str, hits: list[tuple[str, nn.Module]]) -> str:
-    kinds = sorted({type(module).__name__ for _, module in hits})
+    kinds = ", ".join(sorted({_described(module) for _, module in hits}))
     known = ", ".join(sorted(kind.__name__ for kind in BAYESIAN))
     if any(isinstance(module, BayesianLayer) for _, module in hits):
-        return f"{who} needs plain layers, got {', '.join(kinds)}, which is Bayesian already"
+        return f"{who} needs plain layers, got {kinds}, which is Bayesian already"
     return (
-        f"{who} needs a layer with a Bayesian twin ({known}, not a subclass, with a plain weight "
-        f"parameter), got {', '.join(kinds)}; leave it out of layers"
+        f"{who} needs a layer with a Bayesian twin ({known}; not a subclass), got {kinds}; "
+        "leave it out of layers"
     )
+
+
+def _described(module: nn.Module) -> str:
+    kind = type(module)
+    reason = BAYESIAN[kind].refusal(module) if kind in BAYESIAN else None
+    return f"{kind.__name__} ({reason})" if reason else kind.__name__

@@ -50,7 +50,7 @@ def kl_divergence(
         0.5
     """
     layers = bayesian_layers(model, "kl_divergence")
-    device = layers[0].posterior(layers[0].bayesian_names[0]).mu.device
+    device = layers[0].mean_parameter(layers[0].bayesian_names[0]).device
     # Autocast would take the sums to half precision.
     with torch.autocast(device.type, enabled=False):
         terms = [layer.kl(name, draws, generator).to(device) for layer, name in posteriors(layers)]

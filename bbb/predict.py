@@ -4,15 +4,14 @@ The contexts apply to the Bayesian layers of the module that they are given, als
 the innermost wins. They change no module, and a thread or asyncio task sees only its own.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from bbb import _numerics
+from bbb._module import make_callable
 from bbb.errors import ConfigError
 from bbb.layers import BayesianLayer, bayesian_layers
 from bbb.layers.modes import MEAN, Policy, overriding
@@ -79,75 +78,109 @@ def predict(
     num_samples: int = 20,
     chunk_size: int | None = None,
     generator: torch.Generator | None = None,
+    *,
+    joint: bool = False,
+    seed: int | None = None,
 ) -> Tensor:
     """Output of ``model`` under several draws of its weights.
 
-    Each sample is one draw of all weights, used for the whole batch (the "weight" estimator,
-    whatever the layers' own), with dropout and batch norm as in ``eval()``; no gradients. The model
-    is left as it was. The same generator state gives the same samples whatever ``chunk_size`` is.
+    Dropout and batch norm are as in ``eval()``; there are no gradients; the model is left as it
+    was.
+
+    By default each layer draws by its own estimator: each row of the result has exactly the
+    distribution that the posterior gives it, but where a layer is "local" (as "auto" makes linear
+    layers of small batches) the rows of one sample do not come from one network. What they have
+    in common, as a curve drawn through them or a Thompson sample needs it, takes ``joint=True``:
+    one draw of all weights for the whole batch. With ``seed`` sample s is moreover the same network
+    in every call: call it batch by batch for function samples over a whole dataset.
 
     Args:
         model: A module with Bayesian layers that returns one tensor.
         x: Its input, shape (batch, ...).
-        num_samples: Number of draws S, >= 1.
-        chunk_size: Draws that ``torch.vmap`` evaluates together, >= 1; memory grows with it. None
-            evaluates one after the other, which any model allows and which is as fast on a CPU.
+        num_samples: Number of samples S, >= 1.
+        chunk_size: Samples that ``torch.vmap`` evaluates together, >= 1; memory grows with it. None
+            means all where every layer is "local" for ``x``, which shares work among samples, and
+            else one after the other, which any model allows and which is as fast on a CPU.
         generator: Source of randomness; default torch's own.
+        joint: One draw of all weights per sample, whatever the layers' estimators.
+        seed: Names the networks of a joint prediction, instead of ``generator``.
 
     Returns:
         Outputs, shape (samples, batch, ...).
 
     Raises:
-        ConfigError: If ``model`` has no Bayesian layer or does not return one tensor, or
-            a number is not positive.
+        ConfigError: If ``model`` has no Bayesian layer or does not return one tensor, a number is
+            not positive, or both ``generator`` and ``seed`` are given.
     """
     layers = bayesian_layers(model, "predict")
     for name, value in (("num_samples", num_samples), ("chunk_size", chunk_size)):
         if value is not None and value < 1:
             msg = f"predict needs {name} >= 1, got {value}"
             raise ConfigError(msg)
-    chunk = chunk_size or 1
+    if seed is not None and generator is not None:
+        msg = "predict needs a generator or a seed, got both; seed makes its own generator"
+        raise ConfigError(msg)
+    if seed is not None:
+        joint, generator = True, torch.Generator().manual_seed(seed)
+    policy = Policy(generator=generator)
+    local = all(layer.estimator_for(x, policy) == "local" for layer in layers)
+    chunk = chunk_size or (num_samples if local and not joint else 1)
     outputs: list[Tensor] = []
     with _evaluating(model):
         for start in range(0, num_samples, chunk):
             size = min(chunk, num_samples - start)
-            outputs.append(
-                _run(model, layers, x, [_draw_eps(layers, generator) for _ in range(size)])
-            )
+            if joint or not local:
+                draws = [_draw_eps(layers, generator) for _ in range(size)]
+                outputs.append(_run(model, layers, x, draws))
+            else:
+                outputs.append(_run_local(model, layers, x, size, policy))
     return torch.cat(outputs)
 
 
 _Noise = dict[str, Tensor]
 
 
+def _output(model: nn.Module, x: Tensor, policies: Mapping[nn.Module, Policy]) -> Tensor:
+    """Output of one draw.
+
+    Raises:
+        ConfigError: If it is no tensor.
+    """
+    with overriding(policies):
+        output = model(x)
+    if not isinstance(output, Tensor):
+        msg = (
+            f"predict needs a model that returns one tensor, got {type(output).__name__}; "
+            "wrap the model, or loop with bbb.sampling"
+        )
+        raise ConfigError(msg)
+    return output
+
+
+def _run_local(
+    model: nn.Module, layers: list[BayesianLayer], x: Tensor, size: int, policy: Policy
+) -> Tensor:
+    """Return ``size`` samples by the layers' own estimators, shape (size, batch, ...)."""
+    policies: dict[nn.Module, Policy] = dict.fromkeys(layers, policy)
+    if size == 1:
+        return _output(model, x, policies).unsqueeze(0)
+    # Nothing depends on the index, so that vmap computes once what comes before the first noise:
+    # mean and variance of the first layer's output.
+    index = torch.empty(size, 0)
+    return torch.vmap(lambda _: _output(model, x, policies), randomness="different")(index)
+
+
 def _run(
     model: nn.Module, layers: list[BayesianLayer], x: Tensor, draws: list[list[_Noise]]
 ) -> Tensor:
     """Return outputs for each of the draws, shape (samples, batch, ...)."""
-
-    def one(eps: list[_Noise]) -> Tensor:
-        """Output of one draw.
-
-        Raises:
-            ConfigError: If it is no tensor.
-        """
-        with overriding(_fixed(layers, eps)):
-            output = model(x)
-        if not isinstance(output, Tensor):
-            msg = (
-                f"predict needs a model that returns one tensor, got {type(output).__name__}; "
-                "wrap the model, or loop with bbb.sampling"
-            )
-            raise ConfigError(msg)
-        return output
-
     if len(draws) == 1:
-        return one(draws[0]).unsqueeze(0)
+        return _output(model, x, _fixed(layers, draws[0])).unsqueeze(0)
     stacked = [
         {name: torch.stack([draw[i][name] for draw in draws]) for name in layer.bayesian_names}
         for i, layer in enumerate(layers)
     ]
-    return torch.vmap(one)(stacked)
+    return torch.vmap(lambda eps: _output(model, x, _fixed(layers, eps)))(stacked)
 
 
 def _fixed(layers: list[BayesianLayer], noise: list[_Noise]) -> Mapping[nn.Module, Policy]:
@@ -161,7 +194,7 @@ def _draw_eps(layers: list[BayesianLayer], generator: torch.Generator | None) ->
     for layer in layers:
         noise.append({})
         for name in layer.bayesian_names:
-            mu = layer.posterior(name).mu
+            mu = layer.mean_parameter(name)
             if mu not in drawn:
                 drawn[mu] = _numerics.standard_normal(mu.shape, mu, generator)
             noise[-1][name] = drawn[mu]
@@ -181,14 +214,4 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
-class _CallableModule(ModuleType):
-    """This module, callable like its main function.
-
-    Importing a module makes Python store it in its package: ``bbb.predict`` is then this module and
-    no longer the function of that name, and ``bbb.predict(model, x)`` has to work all the same.
-    """
-
-    __call__ = staticmethod(predict)
-
-
-sys.modules[__name__].__class__ = _CallableModule
+make_callable(__name__, predict)

@@ -105,7 +105,9 @@ def test_selector_without_a_hit_is_an_error(net, layers, message):
     "layers", ["frame1.norm", "*.norm", nn.BatchNorm1d, ["head", "frame1.norm"]]
 )
 def test_selector_of_unsupported_layers_is_an_error(net, layers):
-    with pytest.raises(UnsupportedLayerError, match=r"\(Conv1d, Linear, .*got BatchNorm1d"):
+    with pytest.raises(
+        UnsupportedLayerError, match=r"twin \(Conv1d, .*, RNN; not a subclass\), got BatchNorm1d;"
+    ):
         bbb.bayesianize(net, layers)
 
 
@@ -126,9 +128,17 @@ def test_bayesian_already_is_an_error_that_says_so(net):
 def test_computed_weights_are_left_or_refused(net):
     net.head = nn.utils.parametrizations.weight_norm(net.head)
     prune.identity(net.frame1.conv, "weight")
-    with pytest.raises(UnsupportedLayerError, match="with a plain weight parameter"):
+    with pytest.raises(UnsupportedLayerError, match=r"got Conv1d \(its weight is not a plain"):
         bbb.bayesianize_(net, "frame1.conv")
     assert bayesian_names(bbb.bayesianize_(net)) == ["frame2.conv"]
+
+
+def test_computed_bias_is_refused_where_it_would_get_a_posterior(net):
+    prune.identity(net.head, "bias")
+    with pytest.raises(ConfigError, match=r"BayesLinear cannot have .* its bias is not a plain"):
+        bbb.bayesianize_(net, bayesian_bias=True)
+    assert bayesian_names(net) == []
+    assert "head" in bayesian_names(bbb.bayesianize_(net))
 
 
 # -- what is kept -------------------------------------------------------------------------------
@@ -273,7 +283,12 @@ def test_conversion_draws_no_random_numbers(net):
 
 
 def test_registry_is_by_type():
-    assert {nn.Linear: BayesLinear, nn.Conv1d: BayesConv1d} == BAYESIAN
+    assert BAYESIAN[nn.Linear] is BayesLinear
+    assert {f"Bayes{plain.__name__}" for plain in BAYESIAN} == {
+        layer.__name__ for layer in BAYESIAN.values()
+    }
+    doors = {name for name in bbb.layers.__all__ if name.startswith("Bayes")} - {"BayesianLayer"}
+    assert doors == {layer.__name__ for layer in BAYESIAN.values()}
 
 
 # -- and back -----------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_every_room_and_file_says_what_it_is(path):
     assert docstring.splitlines()[0].endswith((".", ":"))
 
 
-@pytest.mark.parametrize("room", ["audio", "layers", "priors", "scoring", "speaker"])
+@pytest.mark.parametrize("room", ["audio", "layers", "priors", "scoring", "speaker", "uncertainty"])
 def test_doors_are_sorted_complete_and_real(room):
     module = importlib.import_module(f"bbb.{room}")
     names = list(module.__all__)

@@ -7,6 +7,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import bbb
 from bbb.errors import ConfigError
@@ -224,6 +225,62 @@ def test_moments_of_a_linear_model_are_exact():
     torch.testing.assert_close(samples.std(0), sd, rtol=5 / 8000**0.5, atol=0)
 
 
+# 1 of the inputs is 0: there the local estimator's noise is 0, too.
+FEW = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, -2.0, 0.5, 1.0]])
+
+
+def test_local_samples_have_the_moments_of_joint_ones_row_by_row(model):
+    model = bbb.bayesianize(bbb.to_deterministic(model), sigma_init=0.5, estimator="local")
+    torch.manual_seed(0)
+    local = bbb.predict(model, FEW, 4000)
+    joint = bbb.predict(model, FEW, 4000, chunk_size=1000, joint=True)
+    assert local.shape == joint.shape == (4000, 2, 3)
+    error = (local.mean(0) - joint.mean(0)) / ((local.var(0) + joint.var(0)) / 4000).sqrt()
+    assert error.abs().max() < 5  # one false alarm in 10^5 runs
+    # Kurtosis is below 4: five standard errors of the ratio of two sample deviations.
+    torch.testing.assert_close(local.std(0), joint.std(0), rtol=5 * (1.5 / 4000) ** 0.5, atol=0)
+
+
+def test_rows_of_a_joint_sample_come_from_one_network_and_local_ones_do_not():
+    model = bbb.bayesianize(nn.Linear(4, 3), sigma_init=0.5)
+    twice = FEW[1].expand(3, 4)  # three rows, at most in_features: "auto" is "local"
+    joint = bbb.predict(model, twice, 5, joint=True)
+    torch.testing.assert_close(joint[:, 0], joint[:, 1])
+    local = bbb.predict(model, twice, 5)
+    assert not torch.isclose(local[:, 0], local[:, 1]).any()
+    assert not torch.isclose(local[0], local[1]).any()
+
+
+@pytest.mark.parametrize("estimator", ["auto", "local", "flipout", "weight"])
+def test_a_seed_names_networks_whatever_the_batch(model, estimator):
+    model = bbb.bayesianize(bbb.to_deterministic(model), sigma_init=0.3, estimator=estimator)
+    state = torch.get_rng_state()
+    whole = bbb.predict(model, X, 5, seed=1)
+    parts = [bbb.predict(model, part, 5, seed=1) for part in X.split(2)]
+    torch.testing.assert_close(whole, torch.cat(parts, dim=1))
+    assert not torch.equal(whole, bbb.predict(model, X, 5, seed=2))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1, 2])
+def test_local_samples_follow_the_generator(chunk_size):
+    model = bbb.bayesianize(nn.Linear(4, 3), estimator="local")
+    first, again, other = (
+        bbb.predict(model, FEW, 5, chunk_size, torch.Generator().manual_seed(s)) for s in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_what_comes_before_the_first_noise_is_computed_once():
+    """That is what vectorising is for: mean and variance of the first layer's output."""
+    net = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3))
+    model = bbb.bayesianize(net, estimator="local")
+    with FlopCounterMode(display=False) as counter:
+        bbb.predict(model, FEW, 10)
+    assert counter.get_total_flops() == 2 * 2 * 2 * (4 * 5 + 10 * 5 * 3)
+
+
 def test_dropout_is_off_and_batch_norm_untouched():
     net = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(0.9))
     model = bbb.bayesianize(net, sigma_init=1e-7)
@@ -245,6 +302,8 @@ def test_predict_refuses_nonsense(model):
         bbb.predict(model, X, 0)
     with pytest.raises(ConfigError, match="predict needs chunk_size >= 1, got 0"):
         bbb.predict(model, X, 3, 0)
+    with pytest.raises(ConfigError, match="predict needs a generator or a seed, got both"):
+        bbb.predict(model, X, generator=torch.Generator(), seed=0)
     with pytest.raises(ConfigError, match="predict needs a model with a Bayesian layer"):
         bbb.predict(nn.Linear(4, 3), X)
 

@@ -13,6 +13,7 @@ NAMES = [
     "audio",
     "bayesianize",
     "bayesianize_",
+    "callbacks",
     "errors",
     "fixed_sample",
     "kl_divergence",
@@ -21,12 +22,16 @@ NAMES = [
     "posterior_mean",
     "predict",
     "priors",
+    "prune",
     "record_draws",
     "sample_deterministic",
     "sampling",
+    "schedules",
     "scoring",
+    "signal_to_noise",
     "speaker",
     "to_deterministic",
+    "uncertainty",
 ]
 # The rooms of speech have tests of their own doors.
 OWN = sorted(set(NAMES) - {"audio", "scoring", "speaker"})
@@ -50,7 +55,7 @@ def test_names_are_importable_and_documented(name):
     assert getattr(bbb, name).__doc__
 
 
-@pytest.mark.parametrize("room", ["bbb.layers", "bbb.priors"])
+@pytest.mark.parametrize("room", ["bbb.layers", "bbb.priors", "bbb.uncertainty"])
 def test_doors_of_the_rooms(room):
     module = importlib.import_module(room)
     assert sorted(module.__all__) == module.__all__

@@ -13,37 +13,28 @@ A subclass is a few lines: the base class pair and the twin ::
 A layer that is linear in its weight derives from `bbb.layers.linear_map.LinearMapLayer` instead
 and gains the "local" and "flipout" estimators.
 
-State dict: ``weight_mu``, ``weight_rho``, ``bias`` (or ``bias_mu``, ``bias_rho``), and only for a
-prior that needs it (`bbb.priors.Pretrained`) the buffer ``weight_prior_loc``. A state dict of the
-twin may be loaded: it fills the means (and those centres) and leaves rho.
+State dict: ``weight_mu``, ``weight_rho``, ``bias`` (or ``bias_mu``, ``bias_rho``), what the prior
+keeps (`bbb.priors.Pretrained`: the buffer ``weight_prior_loc``), and the buffer ``weight_mask`` of
+a layer that `bbb.prune` has pruned. A state dict of the twin may be loaded: it fills the means and
+what the prior derives from them, and leaves the rest.
 """
 
-from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any, ClassVar, NamedTuple, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from bbb import _numerics
+from bbb import _gaussian, _numerics
 from bbb.errors import ConfigError
 from bbb.layers.modes import Draw, Draws, Policy, policy_of, recorders
-from bbb.layers.options import Estimator, LayerOptions
-from bbb.priors import Density, Normal, Prior
+from bbb.layers.options import Estimator, Exact, LayerOptions
+from bbb.layers.posterior import PosteriorModule
+from bbb.layers.standin import Standin, UndrawnWeight
+from bbb.priors import Normal, Prior
 
 
-class Posterior(NamedTuple):
-    """The posterior of one weight tensor: its mean and softplus-inverse standard deviation."""
-
-    mu: Tensor
-    rho: Tensor
-
-    @property
-    def sigma(self) -> Tensor:
-        """Standard deviation; broadcasts to the shape of ``mu``."""
-        return _numerics.softplus(self.rho)
-
-
-class BayesianLayer(nn.Module):
+class BayesianLayer(PosteriorModule):
     """A layer of torch.nn with a Gaussian posterior over its weights; see the module docstring.
 
     Args:
@@ -61,17 +52,11 @@ class BayesianLayer(nn.Module):
         tied_axis: Axis of the weight that counts outputs.
         options: Its Bayesian arguments.
         bayesian_names: Names of the twin's parameters that have a posterior.
+        prior_keys: What the prior keeps for each of them, as ``{name}_prior_{key}``.
 
     Raises:
         ConfigError: If an option is out of range, or the layer lacks the estimator.
     """
-
-    twin: ClassVar[type[nn.Module]]
-    estimators: ClassVar[tuple[Estimator, ...]] = ("auto", "weight")
-    tied_axis: ClassVar[int] = 0
-
-    options: LayerOptions
-    bayesian_names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -91,90 +76,10 @@ class BayesianLayer(nn.Module):
             tie_sigma=tie_sigma,
         )
         super().__init__(*args, **kwargs)
+        self.check(options, self)
         self.make_bayesian_(options)
 
-    # -- conversion -------------------------------------------------------------------------
-
-    def weight_names(self) -> tuple[str, ...]:
-        """Names of the twin's parameters that always get a posterior."""
-        return ("weight",)
-
-    def bias_names(self) -> tuple[str, ...]:
-        """Names of the twin's parameters that get one where ``bayesian_bias`` is set."""
-        return ("bias",) if getattr(self, "bias", None) is not None else ()
-
-    def make_bayesian_(
-        self, options: LayerOptions, rhos: MutableMapping[Tensor, nn.Parameter] | None = None
-    ) -> None:
-        """Replace each weight by its posterior, whose mean is that very parameter.
-
-        Args:
-            options: Prior and posterior.
-            rhos: The rho of each mean met so far, so that weights that two layers share stay
-                shared; extended.
-
-        Raises:
-            ConfigError: If the layer lacks the estimator.
-        """
-        if options.estimator not in self.estimators:
-            known = ", ".join(map(repr, self.estimators))
-            msg = f"{type(self).__name__} needs an estimator of {known}, got {options.estimator!r}"
-            raise ConfigError(msg)
-        weights = self.weight_names()
-        names = weights + (self.bias_names() if options.bayesian_bias else ())
-        rhos = {} if rhos is None else rhos
-        own = dict(self.named_parameters(recurse=False))
-        # All are registered anew, so that the order in the state dict stays weight before bias.
-        for name in own:
-            delattr(self, name)
-        for name, parameter in own.items():
-            if name not in names:
-                self.register_parameter(name, parameter)
-                continue
-            if parameter not in rhos:
-                tied = options.tie_sigma and name in weights
-                rhos[parameter] = self._initial_rho(parameter, options.sigma_init, tied=tied)
-            self.register_parameter(f"{name}_mu", parameter)
-            self.register_parameter(f"{name}_rho", rhos[parameter])
-            if options.prior.needs_centre:
-                self.register_buffer(f"{name}_prior_loc", parameter.detach().clone())
-        self.bayesian_names = names
-        self.options = options
-
-    def make_deterministic_(self, weights: Mapping[str, Tensor]) -> None:
-        """Become the torch.nn twin again, with the given parameters in place of the posteriors."""
-        own = dict(self.named_parameters(recurse=False))
-        names = self.bayesian_names
-        for name in own:
-            delattr(self, name)
-        for name in names:
-            if hasattr(self, f"{name}_prior_loc"):
-                delattr(self, f"{name}_prior_loc")
-        del self.bayesian_names, self.options
-        for name, parameter in own.items():
-            plain = name.removesuffix("_mu")
-            if plain in names:
-                self.register_parameter(plain, cast("nn.Parameter", weights[plain]))
-            elif name.removesuffix("_rho") not in names:
-                self.register_parameter(name, parameter)
-        self.__class__ = self.twin  # type: ignore[assignment]
-
-    def _initial_rho(self, mu: Tensor, sigma_init: float, *, tied: bool) -> nn.Parameter:
-        shape = list(mu.shape)
-        if tied:
-            shape[self.tied_axis] = 1
-        rho = mu.new_full(shape, _numerics.inverse_softplus(sigma_init))
-        return nn.Parameter(rho, requires_grad=mu.requires_grad)
-
-    # -- posterior and prior ----------------------------------------------------------------
-
-    def posterior(self, name: str = "weight") -> Posterior:
-        """Return mean and rho of the weight ``name``; half precision stays half."""
-        return Posterior(getattr(self, f"{name}_mu"), getattr(self, f"{name}_rho"))
-
-    def density(self, name: str = "weight") -> Density:
-        """Return the prior of the weight ``name``, centred where it is to be."""
-        return self.options.prior.at(getattr(self, f"{name}_prior_loc", None))
+    # -- divergence from the prior ----------------------------------------------------------
 
     def kl(
         self, name: str, draws: Draws | None = None, generator: torch.Generator | None = None
@@ -189,27 +94,37 @@ class BayesianLayer(nn.Module):
         Returns:
             Nats, shape (), float32 or better.
         """
-        mu, rho = self.posterior(name)
-        density = self.density(name)
-        if density.closed_form:
-            return density.kl(mu, rho)
+        mu, rho, density = self._kept(name)
         recorded = draws.of(self, name) if draws is not None else []
+        if not recorded and density.closed_form:
+            return density.kl(mu, rho)
         if not recorded:
             eps = _numerics.standard_normal(mu.shape, mu, generator)
-            recorded = [Draw(_numerics.draw_gaussian(mu, rho, eps), eps)]
-        # Blundell's f(w, theta). One difference per weight before the sum: 0 where q = p.
-        terms = [
-            (_numerics.gaussian_log_prob(rho, draw.eps) - density.log_prob(draw.weight)).sum()
-            for draw in recorded
-        ]
+            return density.kl_at(rho, _gaussian.draw_gaussian(mu, rho, eps), eps)
+        terms = [self._kl_of(name, draw) for draw in recorded]
         return terms[0] if len(terms) == 1 else torch.stack(terms).mean()
+
+    def _kl_of(self, name: str, draw: Draw) -> Tensor:
+        """KL divergence at one recorded draw."""
+        if draw.part is not None:
+            return self.density(name).kl_from(draw.part, draw.weight)
+        _, rho, density = self._kept(name)
+        weight, eps = (self._random(name, cast("Tensor", part)) for part in (draw.weight, draw.eps))
+        return density.kl_at(rho, weight, eps)
 
     # -- forward ----------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the twin's
         """Run torch's own forward with drawn weights, or with the means; see `bbb.layers.modes`."""
-        weights = self._weights(policy_of(self))
-        return super(BayesianLayer, self._standin(weights)).forward(*args, **kwargs)
+        return self.twin.forward(self.drawn(), *args, **kwargs)
+
+    def drawn(self) -> Standin:
+        """Return this layer with weights drawn, or with the means, for one forward of the twin."""
+        return self._standin(self._weights(policy_of(self)))
+
+    def estimator_for(self, input: Tensor, policy: Policy) -> Exact:  # noqa: A002, ARG002
+        """Return the estimator that a forward of ``input`` uses."""
+        return "weight"
 
     def _weights(self, policy: Policy) -> dict[str, Tensor]:
         """Return mean or draw of each Bayesian weight."""
@@ -220,8 +135,26 @@ class BayesianLayer(nn.Module):
     def _draw(self, name: str, policy: Policy) -> Tensor:
         mu, rho = self.posterior(name)
         eps = self._eps(name, policy)
-        weight = _numerics.draw_gaussian(mu, rho, eps)
-        self._record(name, weight, eps)
+        if not self._is_simple(name):
+            weight = _gaussian.draw_gaussian(mu, rho, eps)
+            self._record(name, Draw(weight, eps))
+            return weight
+        return self._moment(name, eps)
+
+    def _is_simple(self, name: str) -> bool:
+        """Whether every entry of a weight is random, and in float32 or better."""
+        mu, rho = self.posterior(name)
+        return rho is getattr(self, f"{name}_rho") and mu.dtype not in _numerics.HALF
+
+    def _moment(self, name: str, eps: Tensor | None) -> Tensor:
+        """Return the draw with ``eps``, or without it the variance; record what belongs to it."""
+        mu, rho = self.posterior(name)
+        density, records = self.density(name), self._records()
+        weight, part = density.draw(mu, rho, eps, with_kl=bool(records))
+        draw = Draw(None if density.closed_form else weight, part=part)
+        recorded = density.comes_with_draw and (eps is not None or density.closed_form)
+        for record in records if recorded else ():
+            record.add(self, name, draw)
         return weight
 
     def _eps(self, name: str, policy: Policy) -> Tensor:
@@ -231,66 +164,59 @@ class BayesianLayer(nn.Module):
         mu = self.posterior(name).mu
         return _numerics.standard_normal(mu.shape, mu, policy.generator)
 
-    def _record(self, name: str, weight: Tensor, eps: Tensor) -> None:
+    def _record(self, name: str, draw: Draw) -> None:
+        """Record a draw from which the KL divergence is still to be computed."""
         if not self.options.prior.closed_form:
-            for draws in recorders():
-                draws.add(self, name, Draw(weight, eps))
+            for record in self._records():
+                record.add(self, name, draw)
 
-    def _standin(self, weights: Mapping[str, Tensor]) -> "BayesianLayer":
-        """Return a shallow copy of the module that has plain weights, for the twin's methods.
+    def _records(self) -> list[Draws]:
+        # Reentrant checkpointing runs without grad first; a closed form must not come from there.
+        wanted = torch.is_grad_enabled() or not self.options.prior.closed_form
+        return recorders(self) if wanted else []
 
-        The copy shares everything with this module and lives for one call. Setting the weights on
-        the module itself would break threads, deepcopy and pickle.
-        """
-        standin = object.__new__(type(self))
-        standin.__dict__.update(self.__dict__)
-        standin.__dict__.update(weights)
-        return standin
+    def _standin(self, weights: Mapping[str, object]) -> Standin:
+        """Return this layer with plain weights, for methods of the twin."""
+        return Standin(self, weights)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as torch's
+        """Give code that reads a plain weight what ``forward`` would use, if it can be told."""
+        if name not in self.bayesian_names:
+            return super().__getattr__(name)
+        policy = policy_of(self)
+        if policy.mean:
+            return self.posterior(name).mu
+        if policy.eps is not None:
+            return self._draw(name, policy)
+        return self.mean_parameter(name).as_subclass(UndrawnWeight)
 
     # -- torch.nn manners -------------------------------------------------------------------
 
     def reset_parameters(self) -> None:
-        """Give means (and the prior's centres) the twin's initial values, sigma ``sigma_init``."""
+        """Give means the twin's initial values, and sigma and the prior those that follow."""
         # The twin's own __init__ calls this before there is a posterior; then the dict is empty.
-        means = {name: self.posterior(name).mu for name in self.bayesian_names}
-        twin: Any = super(BayesianLayer, self._standin(means))
-        twin.reset_parameters()
+        means = {name: self.mean_parameter(name) for name in self.bayesian_names}
+        self._reset_twin(self._standin(means))
         with torch.no_grad():
             for name in self.bayesian_names:
-                mu, rho = self.posterior(name)
-                rho.fill_(_numerics.inverse_softplus(self.options.sigma_init))
-                if self.options.prior.needs_centre:
-                    getattr(self, f"{name}_prior_loc").copy_(mu)
+                rho = getattr(self, f"{name}_rho")
+                rho.copy_(self._initial_rho(means[name], rho.shape))
+                for key, value in self.options.prior.state(means[name]).items():
+                    getattr(self, f"{name}_prior_{key}").copy_(value)
+
+    def _reset_twin(self, standin: Standin) -> None:
+        twin: Any = self.twin
+        twin.reset_parameters(standin)
 
     def extra_repr(self) -> str:
         """The twin's, and prior, initial sigma and estimator."""
-        standin = self._standin(dict.fromkeys(self.bayesian_names, torch.empty(0)))
         bayes = self.options
         parts = [
-            super(BayesianLayer, standin).extra_repr(),
+            self.twin.extra_repr(self),
             f"prior={bayes.prior}, sigma_init={bayes.sigma_init:g}, estimator={bayes.estimator!r}",
         ]
         parts += [f"{name}=True" for name in ("bayesian_bias", "tie_sigma") if getattr(bayes, name)]
-        return ", ".join(parts)
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        *args: Any,  # noqa: ANN401 - as torch's
-        **kwargs: Any,  # noqa: ANN401
-    ) -> None:
-        """Accept the twin's state dict: its weights are means, and centres of the prior."""
-        for name in self.bayesian_names:
-            key = f"{prefix}{name}"
-            if key not in state_dict or f"{key}_mu" in state_dict:
-                continue
-            plain = state_dict.pop(key)
-            state_dict[f"{key}_mu"] = plain
-            state_dict.setdefault(f"{key}_rho", self.posterior(name).rho.detach())
-            if self.options.prior.needs_centre:
-                state_dict.setdefault(f"{key}_prior_loc", plain)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        return ", ".join(filter(None, parts))
 
 
 def bayesian_layers(model: nn.Module, who: str) -> list[BayesianLayer]:
@@ -318,10 +244,11 @@ def bayesian_layers(model: nn.Module, who: str) -> list[BayesianLayer]:
 
 def posteriors(layers: list[BayesianLayer]) -> Iterator[tuple[BayesianLayer, str]]:
     """Yield ``(layer, name)`` of each weight tensor, a shared one only once."""
-    seen: set[Tensor] = set()
+    found: dict[Tensor, tuple[BayesianLayer, str]] = {}
     for layer in layers:
         for name in layer.bayesian_names:
-            mu = layer.posterior(name).mu
-            if mu not in seen:
-                seen.add(mu)
-                yield layer, name
+            mu = layer.mean_parameter(name)
+            # A row that is padding for an embedding is a weight for an output layer tied to it.
+            if mu not in found or (layer.is_whole and not found[mu][0].is_whole):
+                found[mu] = layer, name
+    yield from found.values()

@@ -21,15 +21,19 @@ shared. With ``W ~ N(mu, sigma^2)``:
 ``fixed_sample`` and ``predict`` ask for one function, hence use ``"weight"`` always.
 """
 
-from typing import ClassVar, Literal, cast
+from collections.abc import Callable
+from typing import ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from bbb import _numerics
 from bbb.layers.base import BayesianLayer
-from bbb.layers.modes import Policy, policy_of
-from bbb.layers.options import Estimator
+from bbb.layers.modes import Draw, Policy, policy_of
+from bbb.layers.options import Estimator, Exact
+
+Map: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""``(input, weight, bias) -> output``."""
 
 
 class LinearMapLayer(BayesianLayer):
@@ -59,16 +63,20 @@ class LinearMapLayer(BayesianLayer):
         Returns:
             As the twin's.
         """
-        policy = policy_of(self)
-        estimator = self._choose(input, policy)
-        if estimator == "local":
-            return self._local(input, policy)
-        if estimator == "flipout":
-            return self._flipout(input, policy)
-        weights = self._weights(policy)
-        return self._map(input, weights["weight"], self._bias(weights))
+        return self._estimate(input, self._map)
 
-    def _choose(self, input: Tensor, policy: Policy) -> Literal["weight", "local", "flipout"]:  # noqa: A002
+    def _estimate(self, input: Tensor, run: Map) -> Tensor:  # noqa: A002
+        policy = policy_of(self)
+        estimator = self.estimator_for(input, policy)
+        if estimator == "local":
+            return self._local(input, run, policy)
+        if estimator == "flipout":
+            return self._flipout(input, run, policy)
+        weights = self._weights(policy)
+        return run(input, weights["weight"], self._bias(weights))
+
+    def estimator_for(self, input: Tensor, policy: Policy) -> Exact:  # noqa: A002
+        """Return the estimator that a forward of ``input`` uses."""
         if policy.mean or policy.eps is not None:
             return "weight"
         if self.options.estimator != "auto":
@@ -81,40 +89,45 @@ class LinearMapLayer(BayesianLayer):
             return weights["bias"]
         return cast("Tensor | None", self.bias)
 
-    def _local(self, input: Tensor, policy: Policy) -> Tensor:  # noqa: A002
-        mu, rho = self.posterior()
+    def _local(self, input: Tensor, run: Map, policy: Policy) -> Tensor:  # noqa: A002
+        mu = self.posterior().mu
         bias_var: Tensor | None = None
         if "bias" in self.bayesian_names:
-            bias, bias_rho = self.posterior("bias")
-            bias_var = _numerics.softplus(_numerics.at_least_float32(bias_rho)).square()
-            bias_var = bias_var.view(-1, *(1,) * self.spatial_dims)
+            bias = self.posterior("bias").mu
+            bias_var = self._variance("bias").view(-1, *(1,) * self.spatial_dims)
         else:
             bias = cast("Tensor", self.bias)
-        mean = self._map(input, mu, bias)
+        mean = run(input, mu, bias)
         with torch.autocast(input.device.type, enabled=False):
             square = _numerics.at_least_float32(input).square()
-            var = _numerics.softplus(_numerics.at_least_float32(rho)).square()
+            var = self._variance("weight")
             # A sigma tied over outputs gives one variance for all of them, unless grouped
             # outputs see different inputs.
             if getattr(self, "groups", 1) != 1:
                 var = var.expand_as(mu)
-            output_var = self._map(square.to(var.dtype), var, None)
+            output_var = run(square.to(var.dtype), var, None)
             if bias_var is not None:
                 output_var = output_var + bias_var
             sigma = _numerics.safe_sqrt(output_var).to(mean.dtype)
         eps = _numerics.standard_normal(mean.shape, mean, policy.generator)
         return torch.addcmul(mean, sigma, eps)
 
-    def _flipout(self, input: Tensor, policy: Policy) -> Tensor:  # noqa: A002
+    def _variance(self, name: str) -> Tensor:
+        """Return sigma^2 of a weight, float32 or better."""
+        if self._is_simple(name):
+            return self._moment(name, None)
+        return _numerics.softplus(_numerics.at_least_float32(self.posterior(name).rho)).square()
+
+    def _flipout(self, input: Tensor, run: Map, policy: Policy) -> Tensor:  # noqa: A002
         means = {name: self.posterior(name).mu for name in self.bayesian_names}
         noise = {}
         for name in self.bayesian_names:
             eps = self._eps(name, policy)
             noise[name] = self.posterior(name).sigma * eps
-            self._record(name, means[name] + noise[name], eps)
-        mean = self._map(input, means["weight"], self._bias(means))
+            self._record(name, Draw(means[name] + noise[name], eps))
+        mean = run(input, means["weight"], self._bias(means))
         signed = input * self._signs(input, policy)
-        deviation = self._map(signed, noise["weight"], noise.get("bias"))
+        deviation = run(signed, noise["weight"], noise.get("bias"))
         return mean + deviation * self._signs(deviation, policy)
 
     def _signs(self, like: Tensor, policy: Policy) -> Tensor:

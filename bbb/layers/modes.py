@@ -37,17 +37,25 @@ SAMPLE = Policy()
 
 
 class Draw(NamedTuple):
-    """One draw of one weight tensor: ``weight = mu + softplus(rho) * eps``, in the graph."""
+    """What a Monte Carlo KL, or one that came with a draw, needs of one draw of a weight tensor.
 
-    weight: Tensor
-    eps: Tensor
+    Attributes:
+        weight: ``mu + softplus(rho) * eps``, in the graph; None where ``part`` is all.
+        eps: The noise; None where ``part`` stands for it.
+        part: What `bbb.priors.Density.draw` gave beside the weight, in the graph.
+    """
+
+    weight: Tensor | None
+    eps: Tensor | None = None
+    part: Tensor | None = None
 
 
 class Draws:
-    """The weights that the forwards inside `bbb.record_draws` used.
+    """The draws of the forwards inside `bbb.record_draws`, for their KL divergence.
 
-    Only what a Monte Carlo KL needs is kept: draws of layers whose prior has no closed form.
-    ``len()`` counts them. Hand the object to `bbb.kl_divergence` or to a `bbb.ELBO`.
+    Kept are those of layers whose prior has no closed form, and those whose closed form came with
+    the draw at less cost. ``len()`` counts them. Hand the object to `bbb.kl_divergence` or to a
+    `bbb.ELBO`.
     """
 
     def __init__(self, layers: frozenset[nn.Module] | None = None) -> None:
@@ -58,10 +66,13 @@ class Draws:
     def __len__(self) -> int:
         return sum(len(draws) for draws in self._draws.values())
 
+    def wants(self, layer: nn.Module) -> bool:
+        """Whether draws of ``layer`` are recorded."""
+        return self._layers is None or layer in self._layers
+
     def add(self, layer: nn.Module, name: str, draw: Draw) -> None:
         """Keep a draw of the weight ``name`` of ``layer``."""
-        if self._layers is None or layer in self._layers:
-            self._draws.setdefault((layer, name), []).append(draw)
+        self._draws.setdefault((layer, name), []).append(draw)
 
     def of(self, layer: nn.Module, name: str) -> list[Draw]:
         """Return the draws of the weight ``name`` of ``layer``, one for each forward."""
@@ -99,9 +110,9 @@ def policy_of(layer: nn.Module) -> Policy:
     return SAMPLE if layer.training else MEAN
 
 
-def recorders() -> tuple[Draws, ...]:
-    """Return the records that are open here and now."""
-    return _recorders.get(()) if _open.count else ()
+def recorders(layer: nn.Module) -> list[Draws]:
+    """Return the records of draws of ``layer`` that are open here and now."""
+    return [draws for draws in _recorders.get(()) if draws.wants(layer)] if _open.count else []
 
 
 @contextlib.contextmanager

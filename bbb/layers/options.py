@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias, get_args
 from bbb.errors import ConfigError
 from bbb.priors import Normal, Prior
 
+Exact: TypeAlias = Literal["weight", "local", "flipout"]
 Estimator: TypeAlias = Literal["auto", "weight", "local", "flipout"]
 
 

@@ -1,4 +1,4 @@
-"""Gaussian priors: fixed, or centred on the weights before conversion."""
+"""The Gaussian prior."""
 
 import math
 from dataclasses import dataclass
@@ -7,15 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bbb import _numerics
-from bbb.errors import ConfigError
-from bbb.priors.base import Density, Prior
-
-
-def _check_scale(who: str, scale: float) -> None:
-    if not (math.isfinite(scale) and scale > 0):
-        msg = f"{who} needs a standard deviation scale > 0, got {scale}; try scale=0.1"
-        raise ConfigError(msg)
+from bbb import _gaussian, _numerics
+from bbb.priors.base import Density, check_positive, deviation
 
 
 @dataclass(frozen=True)
@@ -40,11 +33,11 @@ class Normal(Density):
     closed_form: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_scale("Normal", self.scale)
+        check_positive("Normal", scale=self.scale)
 
     def log_prob(self, weight: Tensor) -> Tensor:
         """Log density of each weight; see `Density.log_prob`."""
-        z = self._delta(weight) / self.scale
+        z = deviation(weight, self.loc) / self.scale
         return z.square() * -0.5 - (math.log(self.scale) + _numerics.LOG_SQRT_2PI)
 
     def sample(self, shape: torch.Size, *, generator: torch.Generator | None = None) -> Tensor:
@@ -53,47 +46,16 @@ class Normal(Density):
 
     def kl(self, mu: Tensor, rho: Tensor) -> Tensor:
         """Closed-form KL, summed, in nats; see `Density.kl`."""
-        return _numerics.gaussian_kl(self._delta(mu), rho, self.scale)
+        return _gaussian.gaussian_kl(deviation(mu, self.loc), rho, self.scale)
 
-    def _delta(self, weight: Tensor) -> Tensor:
-        weight = _numerics.at_least_float32(weight)
-        if isinstance(self.loc, float | int) and self.loc == 0:
-            return weight
-        return weight - self.loc
+    def draw(
+        self, mu: Tensor, rho: Tensor, eps: Tensor | None, *, with_kl: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Draw weights, with the whole closed form; see `Density.draw`."""
+        prior = _gaussian.Gaussian(self.loc, self.scale)
+        return _gaussian.draw_gaussian_kl(mu, rho, eps, prior, with_kl=with_kl)
 
-
-@dataclass(frozen=True)
-class Pretrained(Prior):
-    """Gaussian prior centred on the weights that the layer had before conversion.
-
-    The centre is a copy, kept in the layer as the buffer ``weight_prior_loc`` so that it survives
-    a checkpoint; it never moves in training. Loading a plain ``torch.nn`` state dict sets it, too.
-
-    Args:
-        scale: Standard deviation (not variance) around the old weight, > 0.
-
-    Raises:
-        ConfigError: If ``scale`` is not a positive finite number.
-    """
-
-    scale: float = 0.1
-
-    needs_centre: ClassVar[bool] = True
-    closed_form: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        _check_scale("Pretrained", self.scale)
-
-    def at(self, centre: Tensor | None) -> Density:
-        """Return ``Normal(centre, scale)``; see `Prior.at`.
-
-        Raises:
-            ConfigError: If there is no centre.
-        """
-        if centre is None:
-            msg = (
-                "Pretrained needs the weights before conversion, got None; "
-                "hand the prior to a layer or to bbb.bayesianize"
-            )
-            raise ConfigError(msg)
-        return Normal(_numerics.at_least_float32(centre), self.scale)
+    @property
+    def comes_with_draw(self) -> bool:
+        """True; see `Density.comes_with_draw`."""
+        return True

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bbb import _numerics
@@ -45,8 +46,10 @@ class _MixtureLogProb(torch.autograd.Function):
     def forward(weight: Tensor, q: _Quadratics) -> Tensor:
         """Compute the value."""
         square = weight.square()
-        first = square * q.slope1 + q.offset1
-        return torch.logaddexp(first, square.mul_(q.slope2).add_(q.offset2))
+        # logaddexp(first, second) = second + softplus(first - second), which is faster.
+        ahead = F.softplus((square * (q.slope1 - q.slope2)).add_(q.offset1 - q.offset2))
+        # The last step not in place: torch.compile would lose the gradient.
+        return ahead.add_(square, alpha=q.slope2) + q.offset2
 
     @staticmethod
     def setup_context(
@@ -64,8 +67,9 @@ class _MixtureLogProb(torch.autograd.Function):
         (weight,) = ctx.saved_tensors
         q = ctx.quadratics
         # Responsibility of the first component, then d/dw = 2 w (r slope1 + (1 - r) slope2).
-        r = torch.sigmoid(weight.square() * (q.slope1 - q.slope2) + (q.offset1 - q.offset2))
-        return grad * weight * (r * (2 * (q.slope1 - q.slope2)) + 2 * q.slope2), None
+        ahead = weight.square().mul_(q.slope1 - q.slope2).add_(q.offset1 - q.offset2)
+        slope = (torch.sigmoid(ahead) * (2 * (q.slope1 - q.slope2))).add_(2 * q.slope2)
+        return grad * (slope * weight), None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from bbb.errors import DataError
 from bbb.objective import ELBO
+from bbb.schedules import Warmup
 from bbb.speaker.batches import StepBatches, StepSampler
 from bbb.speaker.build import build_head
 from bbb.speaker.checkpoint import pack_config
@@ -60,7 +61,8 @@ class SpeakerModule(pl.LightningModule):
         with self.criterion.record() as record:
             results = [self._classify(features, labels) for _ in range(draws)]
         nll = torch.stack([nll for nll, _ in results]).mean()
-        weight = self.config.bayes.kl_weight * self._kl_warmup()
+        bayes = self.config.bayes
+        weight = Warmup(bayes.kl_warmup, bayes.kl_weight)(self._place())
         parts = self.criterion(nll, kl_weight=weight, draws=record)
         correct = torch.stack([correct for _, correct in results]).sum()
         values = {"loss": parts.loss, "accuracy": correct / (draws * len(labels)), "kl": parts.kl}
@@ -81,9 +83,8 @@ class SpeakerModule(pl.LightningModule):
             torch.cuda.set_rng_state(self._cuda_rng_state.cpu(), self.device)
         self._cuda_rng_state = None
         if isinstance(self.head, AMSoftmax | AAMSoftmax):
-            warmup = self.config.network.margin_warmup
-            share = min(1.0, self._place() / warmup) if warmup > 0 else 1.0
-            self.head.margin = self.config.network.margin * share
+            network = self.config.network
+            self.head.margin = Warmup(network.margin_warmup, network.margin)(self._place())
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union of ten types)
         """Optimiser with weight decay on plain matrices only, and the schedule by step."""
@@ -140,10 +141,6 @@ class SpeakerModule(pl.LightningModule):
     def _place(self) -> float:
         """Share of the whole schedule that is done."""
         return self.config.optim.start + self.global_step / self.config.max_steps
-
-    def _kl_warmup(self) -> float:
-        warmup = self.config.bayes.kl_warmup
-        return min(1.0, self._place() / warmup) if warmup > 0 else 1.0
 
     def _trained(self, *, decayed: bool) -> list[nn.Parameter]:
         """Parameters with weight decay, or those without."""

@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,6 +19,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from bbb._files import atomic_path
+from bbb._module import make_callable
 from bbb.audio.datadir import DataDir
 from bbb.audio.dataset import ChunkBatches
 from bbb.errors import ConfigError, DataError
@@ -265,15 +265,4 @@ class _StopAtNaN(Callback):
             raise DataError(msg)
 
 
-class _CallableModule(ModuleType):
-    """This module, callable like its main function.
-
-    Importing a module makes Python store it in its package: ``bbb.speaker.train`` is then this
-    module and no longer the function of that name, and ``bbb.speaker.train(config)`` has to work
-    all the same.
-    """
-
-    __call__ = staticmethod(train)
-
-
-sys.modules[__name__].__class__ = _CallableModule
+make_callable(__name__, train)

@@ -6,10 +6,10 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from bbb import priors
 from bbb.errors import ConfigError
-from tests.laws.prior_laws import PriorLaws
+from tests.laws.prior_laws import ClosedFormLaws, DensityLaws
 
 
-class TestNormal(PriorLaws):
+class TestNormal(ClosedFormLaws, DensityLaws):
     def prior(self):
         return priors.Normal(0.25, 0.7)
 
@@ -17,7 +17,7 @@ class TestNormal(PriorLaws):
         return Normal(0.25, 0.7)
 
 
-class TestNormalWithTensorMean(PriorLaws):
+class TestNormalWithTensorMean(ClosedFormLaws, DensityLaws):
     loc = torch.tensor([0.5, -1.0])
 
     def prior(self):
@@ -30,21 +30,7 @@ class TestNormalWithTensorMean(PriorLaws):
         pytest.skip("tensors have no truth value to compare by")
 
 
-class TestPretrained(PriorLaws):
-    centre = torch.tensor([0.5, -1.0])
-
-    def prior(self):
-        return priors.Pretrained(0.3)
-
-    def reference(self):
-        return Normal(self.centre.double(), 0.3)
-
-    def test_needs_a_centre(self):
-        with pytest.raises(ConfigError, match="needs the weights before conversion"):
-            self.prior().at(None)
-
-
-class TestScaleMixture(PriorLaws):
+class TestScaleMixture(DensityLaws):
     def prior(self):
         return priors.ScaleMixture(0.25, 1.5, 0.1)
 
@@ -80,9 +66,19 @@ class TestScaleMixture(PriorLaws):
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
-@pytest.mark.parametrize("make", [lambda s: priors.Normal(0.0, s), priors.Pretrained])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: priors.EmpiricalBayes(scale=s),
+        lambda s: priors.Laplace(0.0, s),
+        lambda s: priors.MOPED(scale=s),
+        lambda s: priors.Normal(0.0, s),
+        priors.Pretrained,
+        lambda s: priors.StudentT(3.0, 0.0, s),
+    ],
+)
 def test_scale_must_be_positive(make, scale):
-    with pytest.raises(ConfigError, match="needs a standard deviation scale > 0, got"):
+    with pytest.raises(ConfigError, match="needs a finite scale > 0, got"):
         make(scale)
 
 
