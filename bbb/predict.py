@@ -87,12 +87,12 @@ def predict(
     Dropout and batch norm are as in ``eval()``; there are no gradients; the model is left as it
     was.
 
-    By default each layer draws by its own estimator: each row of the result has exactly the
-    distribution that the posterior gives it, but where a layer is "local" (as "auto" makes linear
-    layers of small batches) the rows of one sample do not come from one network. What they have
-    in common, as a curve drawn through them or a Thompson sample needs it, takes ``joint=True``:
-    one draw of all weights for the whole batch. With ``seed`` sample s is moreover the same network
-    in every call: call it batch by batch for function samples over a whole dataset.
+    Each row of the result has exactly the distribution that the posterior gives it. Where every
+    layer is "local" for ``x`` (as "auto" makes linear layers of small batches) the rows of one
+    sample do not come from one network, which is faster; else they do. What rows have in common, as
+    a curve drawn through them or a Thompson sample needs it, takes ``joint=True``: one draw of all
+    weights for the whole batch. With ``seed`` sample s is moreover the same network in every call:
+    call it batch by batch for function samples over a whole dataset.
 
     Args:
         model: A module with Bayesian layers that returns one tensor.

@@ -18,7 +18,8 @@ shared. With ``W ~ N(mu, sigma^2)``:
   fewer normals); ``"weight"`` for everything else: convolutions, sequences, many rows, and priors
   that need the forward's draw.
 
-``fixed_sample`` and ``predict`` ask for one function, hence use ``"weight"`` always.
+``fixed_sample``, and ``predict`` with ``joint`` or ``seed``, ask for one function, hence use
+``"weight"`` always.
 """
 
 from collections.abc import Callable
