@@ -13,21 +13,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbb._numerics import LOG_SQRT_2PI, RHO_MIN, at_least_float32, log_softplus
+from bbb._numerics import LOG_SQRT_2PI, RHO_MIN, Context, at_least_float32, log_softplus
 
 _SIGMA_MIN = math.exp(RHO_MIN)
 _BLOCK = 1 << 17  # numbers: with the temporaries they fit into a core's second-level cache
 
 
-class _Context(Protocol):
-    """What the functions below use of autograd's context."""
+class _ScaleContext(Context, Protocol):
+    """What `_GaussianKL` uses of autograd's context."""
 
     scale: float
-    saved_tensors: tuple[Tensor, ...]
 
-    def save_for_backward(self, *tensors: Tensor) -> None:
-        """Keep tensors for backward."""
-        ...
+
+def deviation(weight: Tensor, loc: float | Tensor) -> Tensor:
+    """``weight - loc`` in float32 or better, any shape; no copy where ``loc`` is the number 0."""
+    weight = at_least_float32(weight)
+    return weight if isinstance(loc, float | int) and loc == 0 else weight - loc
 
 
 class Gaussian(NamedTuple):
@@ -35,10 +36,6 @@ class Gaussian(NamedTuple):
 
     loc: float | Tensor
     scale: float
-
-    def delta(self, mu: Tensor) -> Tensor:
-        """``mu - loc``; no copy where ``loc`` is the number 0."""
-        return mu if isinstance(self.loc, float | int) and self.loc == 0 else mu - self.loc
 
 
 FLAT = Gaussian(0.0, math.inf)
@@ -79,21 +76,15 @@ def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 def _kl(rho: Tensor, sigma: Tensor, other: Tensor, scale: float, factor: float) -> Tensor:
     """Half the sum of `_spread` and ``factor * other^2``; each sigma may serve several of these."""
-    if _copies(rho, other) != 1:
-        return _half_sum(_spread(rho, sigma, scale), other, factor)
-    parts = [_half_sum(_spread(r, s, scale), o, factor) for r, s, o in _blocks(rho, sigma, other)]
+    copies = _copies(rho, other)
+    if copies != 1:
+        spread = _spread(rho, sigma, scale).sum() * copies
+        return (spread + other.square().sum() * factor) * 0.5
+    parts = [
+        _spread(r, s, scale).add_(o.square(), alpha=factor).sum() * 0.5
+        for r, s, o in _blocks(rho, sigma, other)
+    ]
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
-
-
-def _half_sum(terms: Tensor, other: Tensor, factor: float) -> Tensor:
-    """Half the sum of ``terms + factor * other^2``, with ``terms`` repeated where they are fewer.
-
-    ``terms`` is overwritten.
-    """
-    copies = _copies(terms, other)
-    if copies == 1:
-        return terms.add_(other.square(), alpha=factor).sum() * 0.5
-    return (terms.sum() * copies + other.square().sum() * factor) * 0.5
 
 
 def _kl_slope(sigma: Tensor, factor: float) -> Tensor:
@@ -188,7 +179,7 @@ class _DrawGaussian(torch.autograd.Function):
         if eps is not None and prior.scale == math.inf:
             kl = _kl(rho, sigma, eps, prior.scale, -1.0) - eps.numel() * LOG_SQRT_2PI
         else:
-            kl = _kl(rho, sigma, prior.delta(mu), prior.scale, prior.scale**-2)
+            kl = _kl(rho, sigma, deviation(mu, prior.loc), prior.scale, prior.scale**-2)
         return drawn, kl, sigma
 
     @staticmethod
@@ -213,7 +204,7 @@ class _DrawGaussian(torch.autograd.Function):
         factor = ctx.prior.scale**-2
         grad_mu = None if eps is None else grad
         if grad_kl is not None and factor:
-            grad_mu = _plus(grad_mu, ctx.prior.delta(mu), grad_kl * factor)
+            grad_mu = _plus(grad_mu, deviation(mu, ctx.prior.loc), grad_kl * factor)
         along = (sigma, 2.0) if eps is None else (eps, 1.0)
         if grad is None or grad_kl is None or torch.is_grad_enabled() or _copies(rho, mu) != 1:
             each = None if grad_kl is None else grad_kl * _copies(rho, mu)
@@ -252,8 +243,8 @@ def draw_gaussian_kl(
 
     Returns:
         The drawn weights, the shape of ``mu``, or variances, the shape of ``rho``; and, shape (),
-        in nats: for a prior the closed-form
-        `gaussian_kl`, for `FLAT` the log density of the posterior at the draw, summed; or 0.
+        in nats: for a prior the closed-form `gaussian_kl`, for `FLAT` the log density of the
+        posterior at the draw, summed; or 0.
     """
     args = mu, rho, eps, prior, with_kl
     weight, kl, _ = _DrawGaussian.apply(*args)  # type: ignore[no-untyped-call]
@@ -270,7 +261,7 @@ class _GaussianKL(torch.autograd.Function):
 
     @staticmethod
     def setup_context(
-        ctx: _Context,
+        ctx: _ScaleContext,
         inputs: tuple[Tensor, Tensor, float],
         output: Tensor,  # noqa: ARG004
     ) -> None:
@@ -279,7 +270,7 @@ class _GaussianKL(torch.autograd.Function):
         ctx.save_for_backward(delta, rho)
 
     @staticmethod
-    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: _ScaleContext, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         """Compute the gradients."""
         delta, rho = ctx.saved_tensors
         slope = _kl_slope(F.softplus(rho), ctx.scale**-2)

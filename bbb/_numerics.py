@@ -25,8 +25,8 @@ HALF = frozenset({torch.float16, torch.bfloat16})
 LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
-class _Context(Protocol):
-    """What the functions below use of autograd's context."""
+class Context(Protocol):
+    """What every ``autograd.Function`` here uses of autograd's context."""
 
     saved_tensors: tuple[Tensor, ...]
 
@@ -62,12 +62,12 @@ class _LogSoftplus(torch.autograd.Function):
         return F.softplus(rho.clamp(min=RHO_MIN)).log() + below
 
     @staticmethod
-    def setup_context(ctx: _Context, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
+    def setup_context(ctx: Context, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
         """Keep what backward needs."""
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: _Context, grad: Tensor) -> Tensor:
+    def backward(ctx: Context, grad: Tensor) -> Tensor:
         """Compute the gradients."""
         (rho,) = ctx.saved_tensors
         clamped = rho.clamp(min=RHO_MIN)
@@ -88,12 +88,12 @@ class _SafeSqrt(torch.autograd.Function):
         return value.sqrt()
 
     @staticmethod
-    def setup_context(ctx: _Context, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
+    def setup_context(ctx: Context, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
         """Keep what backward needs."""
         ctx.save_for_backward(output)
 
     @staticmethod
-    def backward(ctx: _Context, grad: Tensor) -> Tensor:
+    def backward(ctx: Context, grad: Tensor) -> Tensor:
         """Compute the gradients."""
         (root,) = ctx.saved_tensors
         # At 0 the slope is infinite. The variance of an all-zero input does not depend on any

@@ -117,23 +117,23 @@ def predict(
         if value is not None and value < 1:
             msg = f"predict needs {name} >= 1, got {value}"
             raise ConfigError(msg)
-    if seed is not None and generator is not None:
-        msg = "predict needs a generator or a seed, got both; seed makes its own generator"
-        raise ConfigError(msg)
     if seed is not None:
+        if generator is not None:
+            msg = "predict needs a generator or a seed, got both; seed makes its own generator"
+            raise ConfigError(msg)
         joint, generator = True, torch.Generator().manual_seed(seed)
     policy = Policy(generator=generator)
-    local = all(layer.estimator_for(x, policy) == "local" for layer in layers)
-    chunk = chunk_size or (num_samples if local and not joint else 1)
+    local = not joint and all(layer.estimator_for(x, policy) == "local" for layer in layers)
+    chunk = chunk_size or (num_samples if local else 1)
     outputs: list[Tensor] = []
     with _evaluating(model):
         for start in range(0, num_samples, chunk):
             size = min(chunk, num_samples - start)
-            if joint or not local:
+            if local:
+                outputs.append(_run_local(model, layers, x, size, policy))
+            else:
                 draws = [_draw_eps(layers, generator) for _ in range(size)]
                 outputs.append(_run(model, layers, x, draws))
-            else:
-                outputs.append(_run_local(model, layers, x, size, policy))
     return torch.cat(outputs)
 
 

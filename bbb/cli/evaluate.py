@@ -56,15 +56,16 @@ def main(argv: list[str]) -> None:
     """  # noqa: DOC502 (raised by what it calls)
     args = parse(make_parser(), argv)
     from bbb._files import write_text  # noqa: PLC0415 (--help needs none of these)
+    from bbb._plot import check_picture  # noqa: PLC0415
     from bbb.cli._bar import bar  # noqa: PLC0415
     from bbb.scoring.evaluation import evaluate  # noqa: PLC0415
-    from bbb.scoring.plot import check_picture, plot_det  # noqa: PLC0415
+    from bbb.scoring.plot import plot_det  # noqa: PLC0415
     from bbb.scoring.scores import align_scores, read_scores  # noqa: PLC0415
     from bbb.scoring.speakers import read_utt2spk, trial_speakers  # noqa: PLC0415
     from bbb.scoring.trials import read_trials  # noqa: PLC0415
 
     if args.det:
-        check_picture(args.det)
+        check_picture(args.det, "a DET plot")
     found = read_scores(args.scores)
     trials: Trials | Scores = read_trials(args.trials) if args.trials else found
     if trials.is_target is None:

@@ -94,15 +94,15 @@ class BayesianLayer(PosteriorModule):
         Returns:
             Nats, shape (), float32 or better.
         """
-        mu, rho, density = self._kept(name)
         recorded = draws.of(self, name) if draws is not None else []
-        if not recorded and density.closed_form:
+        if recorded:
+            terms = [self._kl_of(name, draw) for draw in recorded]
+            return terms[0] if len(terms) == 1 else torch.stack(terms).mean()
+        mu, rho, density = self._kept(name)
+        if density.closed_form:
             return density.kl(mu, rho)
-        if not recorded:
-            eps = _numerics.standard_normal(mu.shape, mu, generator)
-            return density.kl_at(rho, _gaussian.draw_gaussian(mu, rho, eps), eps)
-        terms = [self._kl_of(name, draw) for draw in recorded]
-        return terms[0] if len(terms) == 1 else torch.stack(terms).mean()
+        eps = _numerics.standard_normal(mu.shape, mu, generator)
+        return density.kl_at(rho, _gaussian.draw_gaussian(mu, rho, eps), eps)
 
     def _kl_of(self, name: str, draw: Draw) -> Tensor:
         """KL divergence at one recorded draw."""
@@ -133,18 +133,17 @@ class BayesianLayer(PosteriorModule):
         return {name: self._draw(name, policy) for name in self.bayesian_names}
 
     def _draw(self, name: str, policy: Policy) -> Tensor:
-        mu, rho = self.posterior(name)
         eps = self._eps(name, policy)
-        if not self._is_simple(name):
-            weight = _gaussian.draw_gaussian(mu, rho, eps)
-            self._record(name, Draw(weight, eps))
-            return weight
-        return self._moment(name, eps)
+        if self._is_simple(name):
+            return self._moment(name, eps)
+        weight = _gaussian.draw_gaussian(*self.posterior(name), eps)
+        self._record(name, Draw(weight, eps))
+        return weight
 
     def _is_simple(self, name: str) -> bool:
         """Whether every entry of a weight is random, and in float32 or better."""
-        mu, rho = self.posterior(name)
-        return rho is getattr(self, f"{name}_rho") and mu.dtype not in _numerics.HALF
+        whole = self.is_whole and self.mask(name) is None
+        return whole and self.mean_parameter(name).dtype not in _numerics.HALF
 
     def _moment(self, name: str, eps: Tensor | None) -> Tensor:
         """Return the draw with ``eps``, or without it the variance; record what belongs to it."""
@@ -161,7 +160,7 @@ class BayesianLayer(PosteriorModule):
         """Return noise of the shape of the weight ``name``."""
         if policy.eps is not None:
             return policy.eps[name]
-        mu = self.posterior(name).mu
+        mu = self.mean_parameter(name)
         return _numerics.standard_normal(mu.shape, mu, policy.generator)
 
     def _record(self, name: str, draw: Draw) -> None:

@@ -120,11 +120,10 @@ class LinearMapLayer(BayesianLayer):
         return _numerics.softplus(_numerics.at_least_float32(self.posterior(name).rho)).square()
 
     def _flipout(self, input: Tensor, run: Map, policy: Policy) -> Tensor:  # noqa: A002
-        means = {name: self.posterior(name).mu for name in self.bayesian_names}
-        noise = {}
+        means, noise = {}, {}
         for name in self.bayesian_names:
-            eps = self._eps(name, policy)
-            noise[name] = self.posterior(name).sigma * eps
+            posterior, eps = self.posterior(name), self._eps(name, policy)
+            means[name], noise[name] = posterior.mu, posterior.sigma * eps
             self._record(name, Draw(means[name] + noise[name], eps))
         mean = run(input, means["weight"], self._bias(means))
         signed = input * self._signs(input, policy)

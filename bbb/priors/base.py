@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bbb import _gaussian, _numerics
+from bbb import _gaussian
 from bbb.errors import ConfigError
 
 
@@ -176,9 +176,3 @@ def check_positive(who: str, **values: float) -> None:
         if not 0 < value < math.inf:
             msg = f"{who} needs a finite {name} > 0, got {value}; try {name}=0.1"
             raise ConfigError(msg)
-
-
-def deviation(weight: Tensor, loc: float | Tensor) -> Tensor:
-    """``weight - loc`` in float32 or better, any shape; no copy where ``loc`` is the number 0."""
-    weight = _numerics.at_least_float32(weight)
-    return weight if isinstance(loc, float | int) and loc == 0 else weight - loc

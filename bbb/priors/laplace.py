@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bbb import _numerics
-from bbb.priors.base import Density, check_positive, deviation
+from bbb._gaussian import deviation
+from bbb.priors.base import Density, check_positive
 
 
 class _Context(Protocol):

@@ -22,15 +22,10 @@ class _Quadratics(NamedTuple):
     offset2: float
 
 
-class _Context(Protocol):
+class _Context(_numerics.Context, Protocol):
     """What the function below uses of autograd's context."""
 
     quadratics: _Quadratics
-    saved_tensors: tuple[Tensor, ...]
-
-    def save_for_backward(self, *tensors: Tensor) -> None:
-        """Keep tensors for backward."""
-        ...
 
 
 class _MixtureLogProb(torch.autograd.Function):

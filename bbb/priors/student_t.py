@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bbb.priors.base import Density, check_positive, deviation
+from bbb._gaussian import deviation
+from bbb.priors.base import Density, check_positive
 
 
 @dataclass(frozen=True)
