@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from bbb import _gaussian, _numerics
+from bbb._gaussian import blocks
 
 RHOS = [-100.0, -88.0, -40.0, -36.0, -20.0, -15.0, -3.0, 0.0, 5.0, 20.0, 89.0, 100.0]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -134,7 +135,7 @@ def test_blocks_change_nothing(monkeypatch):
     mu, rho, eps, grad = torch.randn(4, 30, 7, dtype=torch.float64, generator=g)
     results = []
     for block in (1 << 17, 16):
-        monkeypatch.setattr(_gaussian, "_BLOCK", block)
+        monkeypatch.setattr(blocks, "BLOCK", block)
         mu, rho = mu.detach().requires_grad_(), rho.detach().requires_grad_()
         for noise in (eps, None):
             drawn, kl = _gaussian.draw_gaussian_kl(mu, rho, noise, _gaussian.Gaussian(0.1, 0.3))
@@ -143,3 +144,38 @@ def test_blocks_change_nothing(monkeypatch):
     for whole, cut in zip(results[:2], results[2:], strict=True):
         for one, other in zip(whole, cut, strict=True):
             torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("with_eps", [True, False])
+def test_a_kept_graph_gives_the_same_gradient_again(with_eps):
+    """Backward works in the memory of what it saved, but not where that is needed once more."""
+    g = torch.Generator().manual_seed(0)
+    mu, rho, eps = torch.randn(3, 4, 5, generator=g)
+    mu.requires_grad_()
+    rho.requires_grad_()
+    prior = _gaussian.Gaussian(0.1, 0.3)
+    drawn, kl = _gaussian.draw_gaussian_kl(mu, rho, eps if with_eps else None, prior)
+    loss = drawn.square().sum() + 3.0 * kl
+    first = torch.autograd.grad(loss, (mu, rho), retain_graph=True)
+    again = torch.autograd.grad(loss, (mu, rho), retain_graph=True)
+    last = torch.autograd.grad(loss, (mu, rho))
+    for one, two, three in zip(first, again, last, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+
+
+def test_draw_with_kl_runs_under_vmap_and_grad():
+    g = torch.Generator().manual_seed(0)
+    mu, rho, eps = torch.randn(3, 4, 5, generator=g)
+    prior = _gaussian.Gaussian(0.1, 0.3)
+
+    def loss(*row):
+        drawn, kl = _gaussian.draw_gaussian_kl(*row, prior)
+        return drawn.square().sum() + kl
+
+    grad = torch.func.grad(loss, argnums=(0, 1))
+    looped = [grad(*row) for row in zip(mu, rho, eps, strict=True)]
+    for mapped, parts in zip(
+        torch.vmap(grad)(mu, rho, eps), zip(*looped, strict=True), strict=True
+    ):
+        torch.testing.assert_close(mapped, torch.stack(parts))

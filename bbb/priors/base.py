@@ -85,6 +85,17 @@ class Density(Prior):
             Nats per weight, of the same shape, float32 or better.
         """
 
+    def total_log_prob(self, weight: Tensor) -> Tensor:
+        """Log density of all weights together.
+
+        Args:
+            weight: Weights, any shape.
+
+        Returns:
+            Nats, shape (), float32 or better.
+        """
+        return self.log_prob(weight).sum()
+
     @abstractmethod
     def sample(self, shape: torch.Size, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw weights from the prior.
@@ -125,7 +136,7 @@ class Density(Prior):
         Returns:
             Nats, shape ().
         """
-        return part if weight is None else part - self.log_prob(weight).sum()
+        return part if weight is None else part - self.total_log_prob(weight)
 
     def kl_at(self, rho: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
         """Monte Carlo KL divergence at one draw, Blundell's f(w, theta).

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bbb import _numerics
+from bbb._gaussian.blocks import in_blocks, total
 from bbb.errors import ConfigError
 from bbb.priors.base import Density
 
@@ -28,23 +29,32 @@ class _Context(_numerics.Context, Protocol):
     quadratics: _Quadratics
 
 
-class _MixtureLogProb(torch.autograd.Function):
-    """``logaddexp`` of two quadratics in w^2, keeping only w for backward.
+def _log_prob(weight: Tensor, q: _Quadratics) -> Tensor:
+    """``logaddexp`` of two quadratics in w^2; no density is ever exponentiated."""
+    square = weight.square()
+    # logaddexp(first, second) = second + softplus(first - second), which is faster.
+    ahead = F.softplus((square * (q.slope1 - q.slope2)).add_(q.offset1 - q.offset2))
+    # The last step not in place: torch.compile would lose the gradient.
+    return ahead.add_(square, alpha=q.slope2) + q.offset2
 
-    No density is ever exponentiated, so the gradient is right however far out w lies; and both
-    passes are short (``MixtureSameFamily`` costs about 20 times as much).
-    """
+
+def _score(weight: Tensor, q: _Quadratics) -> Tensor:
+    """``d log p / dw``, right however far out w lies."""
+    # Responsibility r of the first component, then 2 w (r slope1 + (1 - r) slope2).
+    ahead = weight.square().mul_(q.slope1 - q.slope2).add_(q.offset1 - q.offset2)
+    slope = (torch.sigmoid(ahead) * (2 * (q.slope1 - q.slope2))).add_(2 * q.slope2)
+    return slope * weight
+
+
+class _MixtureLogProb(torch.autograd.Function):
+    """`_log_prob`, keeping only w for backward (``MixtureSameFamily`` costs 20 times as much)."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(weight: Tensor, q: _Quadratics) -> Tensor:
         """Compute the value."""
-        square = weight.square()
-        # logaddexp(first, second) = second + softplus(first - second), which is faster.
-        ahead = F.softplus((square * (q.slope1 - q.slope2)).add_(q.offset1 - q.offset2))
-        # The last step not in place: torch.compile would lose the gradient.
-        return ahead.add_(square, alpha=q.slope2) + q.offset2
+        return _log_prob(weight, q)
 
     @staticmethod
     def setup_context(
@@ -58,13 +68,31 @@ class _MixtureLogProb(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None]:
-        """Compute the gradients."""
+        """Compute the gradient."""
         (weight,) = ctx.saved_tensors
-        q = ctx.quadratics
-        # Responsibility of the first component, then d/dw = 2 w (r slope1 + (1 - r) slope2).
-        ahead = weight.square().mul_(q.slope1 - q.slope2).add_(q.offset1 - q.offset2)
-        slope = (torch.sigmoid(ahead) * (2 * (q.slope1 - q.slope2))).add_(2 * q.slope2)
-        return grad * (slope * weight), None
+        return grad * _score(weight, ctx.quadratics), None
+
+
+class _MixtureTotal(_MixtureLogProb):
+    """Its sum, block by block."""
+
+    @staticmethod
+    def forward(weight: Tensor, q: _Quadratics) -> Tensor:
+        """Compute the value."""
+        blocks = in_blocks(weight) or [(weight,)]
+        return total([_log_prob(w, q).sum() for (w,) in blocks])
+
+    @staticmethod
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None]:
+        """Compute the gradient."""
+        (weight,) = ctx.saved_tensors
+        result = torch.empty_like(weight)
+        blocks = None if torch.is_grad_enabled() else in_blocks(weight, result)
+        if blocks is None:
+            return grad * _score(weight, ctx.quadratics), None
+        for w, out in blocks:
+            torch.mul(_score(w, ctx.quadratics), grad, out=out)
+        return result, None
 
 
 @dataclass(frozen=True)
@@ -102,6 +130,13 @@ class ScaleMixture(Density):
 
     def log_prob(self, weight: Tensor) -> Tensor:
         """Log density of each weight; see `Density.log_prob`."""
+        return self._apply(_MixtureLogProb, weight)
+
+    def total_log_prob(self, weight: Tensor) -> Tensor:
+        """Log density of all weights together; see `Density.total_log_prob`."""
+        return self._apply(_MixtureTotal, weight)
+
+    def _apply(self, function: type[torch.autograd.Function], weight: Tensor) -> Tensor:
         quadratics = _Quadratics(
             -0.5 / self.sigma1**2,
             math.log(self.pi / self.sigma1) - _numerics.LOG_SQRT_2PI,
@@ -109,7 +144,7 @@ class ScaleMixture(Density):
             math.log1p(-self.pi) - math.log(self.sigma2) - _numerics.LOG_SQRT_2PI,
         )
         args = _numerics.at_least_float32(weight), quadratics
-        return cast("Tensor", _MixtureLogProb.apply(*args))  # type: ignore[no-untyped-call]
+        return cast("Tensor", function.apply(*args))  # type: ignore[no-untyped-call]
 
     def sample(self, shape: torch.Size, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw weights; see `Density.sample`."""
