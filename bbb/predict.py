@@ -122,7 +122,7 @@ def predict(
             msg = "predict needs a generator or a seed, got both; seed makes its own generator"
             raise ConfigError(msg)
         joint, generator = True, torch.Generator().manual_seed(seed)
-    policy = Policy(generator=generator)
+    policy = Policy(generator=generator, many=num_samples > 1)
     local = not joint and all(layer.estimator_for(x, policy) == "local" for layer in layers)
     chunk = chunk_size or (num_samples if local else 1)
     outputs: list[Tensor] = []

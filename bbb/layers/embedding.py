@@ -87,7 +87,7 @@ class BayesEmbedding(_BayesTable, LinearMapLayer, nn.Embedding):
         frequency = self.scale_grad_by_freq
         return F.embedding(input, weight, self.padding_idx, scale_grad_by_freq=frequency)
 
-    def _prefers_local(self, input: Tensor) -> bool:  # noqa: A002
+    def _prefers_local(self, input: Tensor, policy: Policy) -> bool:  # noqa: A002, ARG002
         return input.dim() <= 1 and input.numel() <= self.num_embeddings
 
     def _local(self, input: Tensor, run: Map, policy: Policy) -> Tensor:  # noqa: A002

@@ -13,10 +13,11 @@ shared. With ``W ~ N(mu, sigma^2)``:
 * ``"flipout"`` (Wen et al. 2018): one draw of W, whose noise is multiplied by random signs per
   example (rank one: inputs times outputs). Each example sees one weight for all its frames,
   and examples are decorrelated. Costs a second matrix product.
-* ``"auto"``: ``"local"`` for a linear layer whose prior has a closed-form KL and whose input is
-  1-d, or 2-d with at most ``in_features`` rows (then there are fewer outputs than weights, so
-  fewer normals); ``"weight"`` for everything else: convolutions, sequences, many rows, and priors
-  that need the forward's draw.
+* ``"auto"``: whichever is cheaper by shape. ``"local"`` for a linear layer whose prior has a
+  closed-form KL and whose input is 1-d, or 2-d with at most 16 rows (64 where no gradients are
+  wanted; ``in_features`` where `bbb.predict` draws many samples together, which share the work);
+  ``"weight"`` for everything else: convolutions, sequences, larger batches, and priors that need
+  the forward's draw.
 
 ``fixed_sample``, and ``predict`` with ``joint`` or ``seed``, ask for one function, hence use
 ``"weight"`` always.
@@ -51,7 +52,7 @@ class LinearMapLayer(BayesianLayer):
         """The twin's forward, with explicit weights."""
         raise NotImplementedError
 
-    def _prefers_local(self, input: Tensor) -> bool:  # noqa: A002, ARG002
+    def _prefers_local(self, input: Tensor, policy: Policy) -> bool:  # noqa: A002, ARG002
         """Whether "auto" means "local" for this input, where the prior allows it."""
         return False
 
@@ -82,7 +83,7 @@ class LinearMapLayer(BayesianLayer):
             return "weight"
         if self.options.estimator != "auto":
             return self.options.estimator
-        local = self.options.prior.closed_form and self._prefers_local(input)
+        local = self.options.prior.closed_form and self._prefers_local(input, policy)
         return "local" if local else "weight"
 
     def _bias(self, weights: dict[str, Tensor]) -> Tensor | None:

@@ -25,11 +25,13 @@ class Policy:
         mean: Use the posterior mean.
         generator: Source of the noise; None is torch's default.
         eps: The noise itself, by weight name, instead of a new draw.
+        many: Many samples are drawn together for the same input.
     """
 
     mean: bool = False
     generator: torch.Generator | None = None
     eps: Mapping[str, Tensor] | None = None
+    many: bool = False
 
 
 MEAN = Policy(mean=True)

@@ -81,13 +81,19 @@ def chosen_by_auto(x, **bayes):
     [
         ((8,), "local"),
         ((4, 8), "local"),
-        ((8, 8), "local"),
-        ((9, 8), "weight"),
+        ((16, 8), "local"),
+        ((17, 8), "weight"),
         ((2, 2, 8), "weight"),
     ],
 )
 def test_auto_goes_by_shape(shape, expected):
     assert chosen_by_auto(torch.randn(shape)) == [expected]
+
+
+def test_auto_is_local_for_larger_batches_where_there_is_no_backward():
+    with torch.no_grad():
+        assert chosen_by_auto(torch.randn(64, 8)) == ["local"]
+        assert chosen_by_auto(torch.randn(65, 8)) == ["weight"]
 
 
 def test_auto_prefers_a_draw_that_the_monte_carlo_kl_can_share():
