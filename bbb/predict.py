@@ -4,7 +4,7 @@ The contexts apply to the Bayesian layers of the module that they are given, als
 the innermost wins. They change no module, and a thread or asyncio task sees only its own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -109,8 +109,8 @@ def predict(
         Outputs, shape (samples, batch, ...).
 
     Raises:
-        ConfigError: If ``model`` has no Bayesian layer or does not return one tensor, a number is
-            not positive, or both ``generator`` and ``seed`` are given.
+        ConfigError: If ``model`` has no Bayesian layer, does not return one tensor, or cannot be
+            run in chunks; if a number is not positive, or ``generator`` and ``seed`` are given.
     """
     layers = bayesian_layers(model, "predict")
     for name, value in (("num_samples", num_samples), ("chunk_size", chunk_size)):
@@ -124,19 +124,40 @@ def predict(
         joint, generator = True, torch.Generator().manual_seed(seed)
     policy = Policy(generator=generator, many=num_samples > 1)
     local = not joint and all(layer.estimator_for(x, policy) == "local" for layer in layers)
-    chunk = chunk_size or (num_samples if local else 1)
-    outputs: list[Tensor] = []
+
+    def run(size: int) -> Tensor:
+        if local:
+            return _run_local(model, layers, x, size, policy)
+        return _run(model, layers, x, [_draw_eps(layers, generator) for _ in range(size)])
+
     with _evaluating(model):
-        for start in range(0, num_samples, chunk):
-            size = min(chunk, num_samples - start)
-            if local:
-                outputs.append(_run_local(model, layers, x, size, policy))
-            else:
-                draws = [_draw_eps(layers, generator) for _ in range(size)]
-                outputs.append(_run(model, layers, x, draws))
-    return torch.cat(outputs)
+        return _in_chunks(run, num_samples, chunk_size, num_samples if local else 1)
 
 
+def _in_chunks(
+    run: Callable[[int], Tensor], num_samples: int, chunk_size: int | None, default: int
+) -> Tensor:
+    """Call ``run`` for chunks of samples; one by one where vmap fails and nobody asked for chunks.
+
+    Raises:
+        ConfigError: If somebody did.
+        RuntimeError: If the model fails.
+    """
+    chunk = chunk_size or default
+    try:
+        return torch.cat(
+            [run(min(chunk, num_samples - start)) for start in range(0, num_samples, chunk)]
+        )
+    except RuntimeError as error:
+        if chunk == 1 or _NO_RULE not in str(error):
+            raise
+        if chunk_size is not None:
+            msg = f"predict needs a model that torch.vmap can run, got: {error} Drop chunk_size."
+            raise ConfigError(msg) from error
+    return torch.cat([run(1) for _ in range(num_samples)])
+
+
+_NO_RULE = "Batching rule not implemented"
 _Noise = dict[str, Tensor]
 
 

@@ -327,3 +327,26 @@ def test_the_name_is_callable_however_it_was_imported():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert "num_samples" in inspect.signature(bbb.predict).parameters
+
+
+class _Recurrent(nn.Module):
+    """A plain recurrent layer, for which torch.vmap has no rule, under a Bayesian one."""
+
+    def __init__(self):
+        super().__init__()
+        self.recurrent = nn.LSTM(4, 3, batch_first=True)
+        self.output = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.output(self.recurrent(x)[0][:, -1])
+
+
+def test_a_model_that_vmap_cannot_run_is_looped_over():
+    model = bbb.bayesianize(_Recurrent(), layers=["output"], estimator="local")
+    assert bbb.predict(model, torch.randn(5, 6, 4), 3).shape == (3, 5, 2)
+
+
+def test_a_chunk_size_for_such_a_model_is_refused():
+    model = bbb.bayesianize(_Recurrent(), layers=["recurrent"])
+    with pytest.raises(ConfigError, match=r"lstm.*Drop chunk_size"):
+        bbb.predict(model, torch.randn(5, 6, 4), 3, chunk_size=2)
