@@ -87,7 +87,7 @@ def test_installed_metadata_agree(setup):
         pytest.skip("bbb runs from its folder; pip install -e . to check what is installed")
     assert found.version == setup["metadata"]["version"]
     assert [e.value for e in found.entry_points if e.name == "bbb"] == ["bbb.cli.main:main"]
-    assert set(found.metadata.get_all("Provides-Extra")) == {"speech", "dev"}
+    assert set(found.metadata.get_all("Provides-Extra")) == {"cluster", "dev", "speech"}
 
 
 def test_type_hints_are_shipped(setup):
@@ -110,13 +110,13 @@ def test_the_core_is_light(setup):
 
 @pytest.mark.parametrize("folder", ["bbb", *SCRIPTS])
 def test_every_import_is_declared(setup, folder):
-    speech = required(setup["options.extras_require"]["speech"])
-    assert imported(folder) <= CORE | speech
+    extras = setup["options.extras_require"]
+    assert imported(folder) <= CORE | required(extras["speech"]) | required(extras["cluster"])
 
 
 def test_every_import_of_the_tests_is_declared(setup):
     extras = setup["options.extras_require"]
-    declared = CORE | required(extras["speech"]) | required(extras["dev"])
+    declared = CORE.union(*(required(extra) for extra in extras.values()))
     assert imported("tests") <= declared
 
 
@@ -171,7 +171,7 @@ def test_cheap_imports_load_nothing_heavy(module):
     assert loaded & heavy == set()
 
 
-@pytest.mark.parametrize("verb", ["score", "plda", "fuse", "evaluate"])
+@pytest.mark.parametrize("verb", ["score", "plda", "fuse", "calibrate", "evaluate"])
 def test_scoring_verbs_load_neither_torch_nor_lightning(verb):
     code = f"import sys, bbb.cli.{verb} as verb; verb.make_parser(); print(*sys.modules)"
     done = run(code)

@@ -13,6 +13,7 @@ VERBS = {
     "extract": "turn utterances into embeddings",
     "plda": "train a PLDA back-end on embeddings",
     "score": "score a trial list with cosine or PLDA",
+    "calibrate": "turn scores into log-likelihood ratios",
     "fuse": "fuse score files of several systems",
     "evaluate": "print EER, min-DCF and their intervals of a score file",
     "data": "validate or fix a Kaldi data directory",

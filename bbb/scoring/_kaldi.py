@@ -1,14 +1,15 @@
 """Vectors in Kaldi archives, binary or text, whole or not at all.
 
-kaldiio is not used for reading: it unpickles, imports or decodes what a flag in the file asks for,
-and returns a shorter vector where the file was cut off.
+kaldiio is not used: it unpickles, imports or decodes what a flag in the file asks for, and returns
+a shorter vector where the file was cut off.
 """
 
-import contextlib
+import mmap
+import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,39 +18,62 @@ from bbb._files import numbered_lines
 from bbb.errors import FormatError
 
 Floats = NDArray[np.floating[Any]]
+# What a file has in memory; an empty one cannot be mapped.
+Data = mmap.mmap | bytes
 BINARY: dict[bytes, np.dtype[Any]] = {
     b"\0BFV \4": np.dtype("<f4"),
     b"\0BDV \4": np.dtype("<f8"),
 }
+HEAD = 10
+# Text entries end in a line end, which stands before the next id.
+ID = re.compile(rb"\s*(\S[^ ]{0,4095}) ")
+REST = re.compile(rb"\s*\Z")
 
 
-def _vector(stream: BinaryIO, where: str) -> Floats:
-    """The vector at the stream's position.
+def ark_entry(key: str, vector: Floats) -> tuple[bytes, bytes]:
+    """An id and a vector as an archive holds them.
 
     Args:
-        stream: A file at the start of the vector.
+        key: The id.
+        vector: Shape (dim,); anything but float64 is written as float32.
+
+    Returns:
+        The bytes before the place that an scp names, and those from there on.
+    """
+    flag = b"\0BDV \4" if vector.dtype == np.float64 else b"\0BFV \4"
+    values = vector.astype(BINARY[flag], copy=False).tobytes()
+    return f"{key} ".encode(), flag + struct.pack("<i", len(vector)) + values
+
+
+def _vector(data: Data, start: int, where: str) -> tuple[Floats, int]:
+    """A vector, as a view of the file where it is binary.
+
+    Args:
+        data: The archive.
+        start: Where the vector starts.
         where: File, line and id, for messages.
 
     Returns:
-        Its values, float32 or float64, shape (dim,).
+        Its values, float32 or float64, shape (dim,), and where it ends.
 
     Raises:
         FormatError: If something else is there, or the vector is cut off.
     """
-    flag = stream.read(1)
-    if flag in {b" ", b"["}:
-        return _text_vector(flag + stream.readline(), where)
-    flag += stream.read(5)
-    if flag not in BINARY:
+    head = data[start : start + HEAD]
+    if head[:1] in {b" ", b"["}:
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        return _text_vector(data[start:end], where), end
+    dtype = BINARY.get(head[:6])
+    if dtype is None:
         msg = f"{where}: expected a Kaldi vector, got other data; is it an archive of vectors?"
         raise FormatError(msg)
-    size = stream.read(4)
-    num = struct.unpack("<i", size)[0] if len(size) == 4 else -1  # noqa: PLR2004
-    values = stream.read(num * BINARY[flag].itemsize) if num > 0 else b""
-    if num < 1 or len(values) != num * BINARY[flag].itemsize:
+    num = struct.unpack("<i", head[6:])[0] if len(head) == HEAD else -1
+    end = start + HEAD + num * dtype.itemsize
+    if num < 1 or end > len(data):
         msg = f"{where}: the vector is not complete; write the archive again"
         raise FormatError(msg)
-    return np.asarray(np.frombuffer(values, dtype=BINARY[flag]))
+    return np.frombuffer(data, dtype, num, start + HEAD), end
 
 
 def _text_vector(line: bytes, where: str) -> Floats:
@@ -67,7 +91,7 @@ def _text_vector(line: bytes, where: str) -> Floats:
     """
     fields = line.split()
     try:
-        values = [float(field) for field in fields[1:-1]]
+        values = [] if b"_" in line else [float(field) for field in fields[1:-1]]
     except ValueError:
         values = []
     if not values or fields[0] != b"[" or fields[-1] != b"]":
@@ -76,59 +100,77 @@ def _text_vector(line: bytes, where: str) -> Floats:
     return np.array(values, dtype=np.float32)
 
 
-def ark_vectors(file: Path) -> Iterator[tuple[str, Floats]]:
-    """Id and vector of each entry of an archive; a broken one is a FormatError with its id."""
+def _mapped(file: Path) -> Data:
+    """A file's bytes, without reading them yet."""
     with file.open("rb") as stream:
-        while True:
-            key = _token(stream, file)
-            if key is None:
-                return
-            yield key, _vector(stream, f"{file}:0: '{key}'")
+        if not file.stat().st_size:
+            return b""
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _token(stream: BinaryIO, file: Path) -> str | None:
-    """The id before the next vector.
+def ark_vectors(file: Path) -> Iterator[tuple[str, Floats]]:
+    """Ids and vectors of an archive.
 
     Args:
-        stream: A file at the start of an entry.
-        file: Its name, for messages.
+        file: The archive.
 
-    Returns:
-        The id, or None at the end of the file.
+    Yields:
+        Id and vector of each entry.
 
     Raises:
-        FormatError: If there is no id that ends in a blank.
+        FormatError: If an entry is broken; it gives the id, or the byte where none was found.
     """
-    longest = 4096
-    read: list[bytes] = []
-    while len(read) < longest:
-        byte = stream.read(1)
-        if byte == b" " and read:
-            try:
-                return b"".join(read).decode()
-            except UnicodeDecodeError:
-                break
-        if not byte and not read:
-            return None
-        if not byte:
-            break
-        if read or not byte.isspace():
-            read.append(byte)
-    msg = f"{file}:0: expected '<id> <vector>', got no id at byte {stream.tell()}; is it an ark?"
-    raise FormatError(msg)
+    data, position = _mapped(file), 0
+    while position < len(data):
+        match = ID.match(data, position)
+        if not match and REST.match(data, position):
+            return
+        try:
+            key = match[1].decode() if match else ""
+        except UnicodeDecodeError:
+            key = ""
+        if not match or not key:
+            msg = f"{file}:0: expected '<id> <vector>', got no id at byte {position}; is it an ark?"
+            raise FormatError(msg)
+        vector, position = _vector(data, match.end(), f"{file}:0: '{key}'")
+        yield key, vector
 
 
 def scp_vectors(file: Path) -> Iterator[tuple[str, Floats]]:
-    """Id and vector of each line of an scp; a broken one is a FormatError with its line."""
-    with contextlib.ExitStack() as stack:
-        streams: dict[str, BinaryIO] = {}
-        for number, line in numbered_lines(file):
-            where = f"{file}:{number}"
-            key, name, offset = _scp_entry(line, where)
-            if name not in streams:
-                streams[name] = _open(stack.enter_context, name, file, where)
-            streams[name].seek(offset)
-            yield key, _vector(streams[name], f"{where}: '{key}'")
+    """Ids and vectors of an scp.
+
+    Args:
+        file: The scp, plain or gzip.
+
+    Yields:
+        Id and vector of each line.
+
+    Raises:
+        FormatError: If a line is wrong, or what it names is missing or broken; it names the line.
+    """
+    archives: dict[str, Data] = {}
+    for number, line in numbered_lines(file):
+        where = f"{file}:{number}"
+        key, name, offset = _scp_entry(line, where)
+        if name not in archives:
+            paths = (Path(name), file.parent / name)
+            found = next((path for path in paths if _is_file(path)), None)
+            if found is None:
+                msg = (
+                    f"{where}: no such archive '{name}'; run from the folder that the paths start "
+                    "from"
+                )
+                raise FormatError(msg)
+            archives[name] = _mapped(found)
+        yield key, _vector(archives[name], offset, f"{where}: '{key}'")[0]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; names that no file can have are none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _scp_entry(line: str, where: str) -> tuple[str, str, int]:
@@ -150,12 +192,7 @@ def _scp_entry(line: str, where: str) -> tuple[str, str, int]:
         msg = f"{where}: expected '<id> <path>:<offset>', got '{line}'; no pipes or ranges"
         raise FormatError(msg)
     name, colon, offset = target.rpartition(":")
-    return (key, name, int(offset)) if colon and offset.isdecimal() else (key, target, 0)
-
-
-def _open(enter: Callable[[BinaryIO], BinaryIO], name: str, scp: Path, where: str) -> BinaryIO:
-    for path in (Path(name), scp.parent / name):
-        if path.is_file():
-            return enter(path.open("rb"))
-    msg = f"{where}: no such archive '{name}'; run from the folder that the paths start from"
-    raise FormatError(msg)
+    # No file is longer than eighteen digits say.
+    if colon and offset.isascii() and offset.isdecimal() and len(offset) <= 18:  # noqa: PLR2004
+        return key, name, int(offset)
+    return key, target, 0

@@ -1,7 +1,9 @@
 """Archives of named arrays: never pickled, never half written."""
 
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,12 @@ from numpy.typing import NDArray
 
 from bbb._files import atomic_path
 from bbb.errors import ConfigError, FormatError
+
+# What zipfile and NumPy may raise on files with wrong bytes.
+BROKEN = (
+    *(OSError, ValueError, EOFError, TypeError, AttributeError, RuntimeError, ArithmeticError),
+    *(LookupError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile),
+)
 
 
 def check_npz(path: str | os.PathLike[str]) -> None:
@@ -24,6 +32,15 @@ def check_npz(path: str | os.PathLike[str]) -> None:
     if not str(path).endswith(".npz"):
         msg = f"the output needs a path ending in .npz, got '{path}'; rename it"
         raise ConfigError(msg)
+
+
+def is_npz(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is an archive by its content; False where there is no such file."""
+    file = Path(path)
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(4) == b"PK\x03\x04"
 
 
 def save_arrays(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> None:
@@ -72,7 +89,7 @@ def load_arrays(
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             found = set(archive.files)
             arrays = {name: archive[name] for name in (*names, *optional) if name in found}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         msg = f"{file}:0: not a complete .npz of plain arrays ({error}); {remedy}"
         raise FormatError(msg) from error
     missing = [name for name in names if name not in arrays]

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from bbb.errors import ShapeError
-from bbb.scoring._sorted import Floats, bayes_threshold, bin_index, pooled_cllr
+from bbb.scoring._sorted import bayes_threshold
+from bbb.scoring._steps import Floats, bin_index, cost_of, pooled_cllr
 
 ROUNDING = 1e-12
 
@@ -205,8 +206,7 @@ class Resamples:
     def min_dcf(self, p_target: float, c_miss: float, c_fa: float) -> NDArray[np.float64]:
         """Lowest normalised cost over all thresholds."""
         fnr, fpr = self._rates
-        cost = (p_target * c_miss * fnr + (1.0 - p_target) * c_fa * fpr).min(axis=0)
-        return np.asarray(cost / min(p_target * c_miss, (1.0 - p_target) * c_fa))
+        return np.asarray(cost_of(fnr, fpr, (p_target, c_miss, c_fa)).min(axis=0))
 
     def act_dcf(self, p_target: float, c_miss: float, c_fa: float) -> NDArray[np.float64]:
         """Normalised cost at the Bayes threshold."""
@@ -216,8 +216,7 @@ class Resamples:
                 self._table.target_scores < threshold, self._table.nontarget_scores >= threshold
             )
         )
-        cost = p_target * c_miss * miss + (1.0 - p_target) * c_fa * false_alarm
-        return np.asarray(cost / min(p_target * c_miss, (1.0 - p_target) * c_fa))
+        return np.asarray(cost_of(miss, false_alarm, (p_target, c_miss, c_fa)), np.float64)
 
     def cllr(self) -> NDArray[np.float64]:
         """Cost of the log-likelihood ratios, in bits."""

@@ -1,6 +1,7 @@
 """Scores of one trial list, split by class and sorted once; every metric starts from here."""
 
 import bisect
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bbb.errors import ConfigError, DataError, ShapeError
+from bbb.scoring._steps import DetSteps, Floats, cost_of, crossing, gap
 
-Floats = NDArray[np.floating[Any]]
+BLOCK = 2**16  # scores at a time, which stay in the cache
+STRIDE = 256
 
 
 def check_scores(scores: ArrayLike) -> Floats:
@@ -36,6 +39,22 @@ def check_scores(scores: ArrayLike) -> Floats:
         msg = f"scores need shape (trials,), got {array.shape}; flatten them"
         raise ShapeError(msg)
     return array
+
+
+def check_numbers(scores: Floats) -> None:
+    """Refuse NaN.
+
+    Args:
+        scores: Shape (trials,).
+
+    Raises:
+        DataError: If a score is NaN; it gives the number and the first trial.
+    """
+    # The maximum of numbers of which one is NaN is NaN, and it needs no temporary.
+    if len(scores) and np.isnan(scores.max()):
+        bad = np.flatnonzero(np.isnan(scores))
+        msg = f"scores need numbers, got {len(bad)} NaN, the first at trial {bad[0]}; rescore"
+        raise DataError(msg)
 
 
 def check_labels(is_target: ArrayLike, num_trials: int) -> NDArray[np.bool_]:
@@ -91,6 +110,37 @@ def bayes_threshold(p_target: float, c_miss: float, c_fa: float) -> float:
     return math.log(c_fa) - math.log(c_miss) + math.log1p(-p_target) - math.log(p_target)
 
 
+def least_accepted(
+    threshold: float | np.floating[Any], dtype: np.dtype[np.floating[Any]]
+) -> np.floating[Any]:
+    """The lowest number of a type that a threshold accepts; a wider type would widen all scores."""
+    least = dtype.type(threshold)
+    # As floats: NumPy would round a Python number to the narrower type before it compares.
+    below = float(least) < float(threshold)
+    return np.nextafter(least, dtype.type(math.inf)) if below else least
+
+
+def softplus_sum(scores: Floats, sign: float = 1.0) -> float:
+    """Sum of ``log(1 + exp(sign * score))`` in float64, finite for finite scores."""
+    total = 0.0
+    for start in range(0, len(scores), BLOCK):
+        block = sign * scores[start : start + BLOCK].astype(np.float64)
+        total += float(np.maximum(block, 0.0).sum() + np.log1p(np.exp(-np.abs(block))).sum())
+    return total
+
+
+def _of_class(values: Floats, labels: NDArray[np.bool_], *, wanted: bool = False) -> Floats:
+    """Copy of the scores that have a label; in blocks, to make no second mask of all trials."""
+    size = int(np.count_nonzero(labels))
+    part, end = np.empty(size if wanted else len(labels) - size, values.dtype), 0
+    for start in range(0, len(values), BLOCK):
+        block = slice(start, start + BLOCK)
+        chosen = values[block][labels[block] == wanted]
+        part[end : end + len(chosen)] = chosen
+        end += len(chosen)
+    return part
+
+
 @dataclass(frozen=True, eq=False)
 class SortedScores:
     """Both classes' scores in rising order.
@@ -122,7 +172,7 @@ class SortedScores:
         """
         values = check_scores(scores)
         labels = check_labels(is_target, len(values))
-        target, nontarget = values[labels], values[~labels]
+        target, nontarget = _of_class(values, labels, wanted=True), _of_class(values, labels)
         for name, part in (("target", target), ("nontarget", nontarget)):
             if not len(part):
                 msg = f"metrics need trials of both classes, got no {name} trial; check the labels"
@@ -130,116 +180,102 @@ class SortedScores:
             part.sort()
         # NaN sorts to the end, so the last element tells.
         if np.isnan(target[-1]) or np.isnan(nontarget[-1]):
-            first = int(np.flatnonzero(np.isnan(values))[0])
-            total = int(np.isnan(values).sum())
-            msg = f"scores need numbers, got {total} NaN, the first at trial {first}; rescore"
-            raise DataError(msg)
+            check_numbers(values)
         return SortedScores(target, nontarget)
+
+    @property
+    def num_target(self) -> int:
+        """Number of target trials."""
+        return len(self.target)
+
+    @property
+    def num_nontarget(self) -> int:
+        """Number of nontarget trials."""
+        return len(self.nontarget)
 
     def errors_at(self, threshold: float | np.floating[Any]) -> tuple[int, int]:
         """Number of misses and false alarms when ``score >= threshold`` accepts."""
-        misses = int(np.searchsorted(self.target, threshold, side="left"))
-        rejected = int(np.searchsorted(self.nontarget, threshold, side="left"))
-        return misses, len(self.nontarget) - rejected
+        least = least_accepted(threshold, self.target.dtype)
+        misses = int(np.searchsorted(self.target, least, side="left"))
+        rejected = int(np.searchsorted(self.nontarget, least, side="left"))
+        return misses, self.num_nontarget - rejected
 
     def equal_error_rate(self) -> float:
-        """Exact crossing of the DET steps with the diagonal, by bisection over both classes."""
-        targets, nontargets = len(self.target), len(self.nontarget)
+        """Where the DET steps cross the diagonal."""
+        return self.eer_point()[0]
 
-        def gap(errors: tuple[int, int]) -> int:
-            """Sign of miss rate less false-alarm rate."""
-            # Integers of any size: the sign of fnr - fpr is exact.
-            return errors[0] * nontargets - errors[1] * targets
+    def eer_point(self) -> tuple[float, float]:
+        """Exact crossing of the DET steps with the diagonal, by bisection over both classes.
 
+        Returns:
+            The rate, and the lowest score (or infinity) at which misses are as likely as false
+            alarms or likelier.
+        """
+        totals = self.num_target, self.num_nontarget
         # At the first score of all, everything is accepted and the gap is negative.
         below: list[tuple[int, int]] = []
-        above = [(targets, 0)]
+        above = [math.inf]
         for part in (self.target, self.nontarget):
-            index = bisect.bisect_left(part, 0, key=lambda value: gap(self.errors_at(value)))
+            index = bisect.bisect_left(
+                part, 0, key=lambda score: gap(self.errors_at(score), *totals)
+            )
             if index > 0:
                 below.append(self.errors_at(part[index - 1]))
             if index < len(part):
-                above.append(self.errors_at(part[index]))
-        low, high = max(below, key=gap), min(above, key=gap)
-        share = -gap(low) / (gap(high) - gap(low))
-        return (low[0] + share * (high[0] - low[0])) / targets
+                above.append(float(part[index]))
+        low = max(below, key=lambda errors: gap(errors, *totals))
+        return crossing(low, self.errors_at(min(above)), *totals), min(above)
 
     def min_dcf(self, p_target: float, c_miss: float, c_fa: float) -> float:
         """Lowest normalised cost over all thresholds."""
-        check_operating_point(p_target, c_miss, c_fa)
+        return self.best_point(p_target, c_miss, c_fa)[0]
+
+    def best_point(self, p_target: float, c_miss: float, c_fa: float) -> tuple[float, float]:
+        """Lowest normalised cost, and the lowest target score (or infinity) that reaches it."""
+        costs = p_target, c_miss, c_fa
+        check_operating_point(*costs)
+
+        def cost(misses: NDArray[Any], rejected: NDArray[Any]) -> Floats:
+            """Normalised cost where so many targets and nontargets are rejected."""
+            accepted = self.num_nontarget - rejected
+            return cost_of(misses / self.num_target, accepted / self.num_nontarget, costs)
+
         # The best threshold stands on a target score, or above every score: moving it up to the
         # next target only loses false alarms. A tied target counts as missed here, which makes
         # its cost too high, but then the first target of that tie gives the right one.
-        rejected = np.searchsorted(self.nontarget, self.target, side="left")
-        cost = (len(self.nontarget) - rejected) * ((1.0 - p_target) * c_fa / len(self.nontarget))
-        cost += np.arange(len(self.target)) * (p_target * c_miss / len(self.target))
-        lowest = min(float(cost.min()), p_target * c_miss)
-        return lowest / min(p_target * c_miss, (1.0 - p_target) * c_fa)
+        posts = np.arange(0, self.num_target, STRIDE)
+        rejected = np.searchsorted(self.nontarget, self.target[posts])
+        lowest = cost(posts, rejected).min()
+        # From one post to the next no cost is below that of the misses at the first with the false
+        # alarms at the second, so that most targets need not be looked up.
+        bound = cost(posts, np.append(rejected[1:], self.num_nontarget))
+        index = (posts[bound <= lowest, None] + np.arange(STRIDE)).ravel()
+        index = index[index < self.num_target]
+        values = cost(index, np.searchsorted(self.nontarget, self.target[index]))
+        best, reject_all = int(np.argmin(values)), float(cost_of(1.0, 0.0, costs))
+        if values[best] > reject_all:
+            return reject_all, math.inf
+        return float(values[best]), float(self.target[index[best]])
 
     def act_dcf(self, p_target: float, c_miss: float, c_fa: float) -> float:
         """Normalised cost at the Bayes threshold, for scores that are log-likelihood ratios."""
-        check_operating_point(p_target, c_miss, c_fa)
-        misses, false_alarms = self.errors_at(bayes_threshold(p_target, c_miss, c_fa))
-        cost = p_target * c_miss * misses / len(self.target)
-        cost += (1.0 - p_target) * c_fa * false_alarms / len(self.nontarget)
-        return cost / min(p_target * c_miss, (1.0 - p_target) * c_fa)
+        costs = p_target, c_miss, c_fa
+        check_operating_point(*costs)
+        misses, false_alarms = self.errors_at(bayes_threshold(*costs))
+        fnr, fpr = misses / self.num_target, false_alarms / self.num_nontarget
+        return float(cost_of(fnr, fpr, costs))
 
     def cllr(self) -> float:
         """Cost of the log-likelihood ratios, in bits."""
-        miss = np.logaddexp(0.0, -self.target.astype(np.float64)).mean()
-        false_alarm = np.logaddexp(0.0, self.nontarget.astype(np.float64)).mean()
-        return float(miss + false_alarm) / (2.0 * math.log(2.0))
+        miss = softplus_sum(self.target, -1.0) / self.num_target
+        false_alarm = softplus_sum(self.nontarget) / self.num_nontarget
+        return (miss + false_alarm) / (2.0 * math.log(2.0))
+
+    @functools.cached_property
+    def steps(self) -> DetSteps:
+        """The classes as the target scores see them."""
+        return DetSteps.of_sorted(self.target, self.nontarget)
 
     def min_cllr(self) -> float:
         """Cost in bits after the best monotone calibration."""
-        values, target_bin = np.unique(self.target, return_inverse=True)
-        targets = np.zeros(2 * len(values) + 1)
-        targets[1::2] = np.bincount(target_bin, minlength=len(values))
-        bins = bin_index(values, self.nontarget)
-        return pooled_cllr(targets, np.bincount(bins, minlength=len(targets)).astype(np.float64))
-
-
-def bin_index(edges: Floats, scores: Floats) -> NDArray[np.intp]:
-    """Bin of each score: 2i + 1 on the i-th edge, 2i between edge i - 1 and edge i.
-
-    With the distinct target scores as edges, the counts per bin determine every point of the DET
-    curve at which anything can happen, so nothing is lost by binning.
-
-    Args:
-        edges: Distinct values in rising order, shape (edges,).
-        scores: Shape (trials,).
-
-    Returns:
-        Integers in [0, 2 edges], shape (trials,).
-    """
-    left = np.searchsorted(edges, scores, side="left")
-    return left + np.searchsorted(edges, scores, side="right")
-
-
-def pooled_cllr(targets: Floats, nontargets: Floats) -> float:
-    """Cllr, in bits, of the best non-decreasing map of bins to log-likelihood ratios (PAV).
-
-    Args:
-        targets: Weight of target trials per bin, in rising order of the score, shape (bins,).
-        nontargets: The same for nontarget trials, shape (bins,).
-
-    Returns:
-        A cost in [0, 1] bits.
-    """
-    used = targets + nontargets > 0
-    tar, non = targets[used], nontargets[used]
-    while True:
-        # Every falling or flat run becomes one block, all runs in one pass: the order in which
-        # adjacent violators are pooled does not matter. Cross-products avoid the division.
-        rises = tar[:-1] * non[1:] < tar[1:] * non[:-1]
-        if rises.all():
-            break
-        starts = np.flatnonzero(np.concatenate(([True], rises)))
-        tar, non = np.add.reduceat(tar, starts), np.add.reduceat(non, starts)
-    # A block's likelihood ratio is (tar / all tar) / (non / all non); each class pays
-    # log(1 + odds against it), and only in blocks where it has a trial, so nothing is infinite.
-    prior = float(tar.sum() / non.sum())
-    hit, hot = tar > 0, non > 0
-    miss = (tar[hit] * np.log1p(prior * non[hit] / tar[hit])).sum() / tar.sum()
-    false_alarm = (non[hot] * np.log1p(tar[hot] / non[hot] / prior)).sum() / non.sum()
-    return float(miss + false_alarm) / (2.0 * math.log(2.0))
+        return self.steps.min_cllr()

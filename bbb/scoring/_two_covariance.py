@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from bbb.errors import DataError, NumericsError, ShapeError
+from bbb.scoring._moments import BLOCK, RANK_TOLERANCE, whitening
+from bbb.scoring.mapping import Mapper, local_map
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
-RANK_TOLERANCE = 1e-10
 SINGULAR = 1e-4
 SINGULAR_SHRINKAGE = 0.1
 
@@ -46,23 +47,27 @@ class Statistics:
 
 
 def speaker_statistics(
-    embeddings: Floats, speakers: NDArray[Any], shrinkage: float
+    embeddings: Floats,
+    speakers: NDArray[Any],
+    shrinkage: float,
+    mapper: Mapper = local_map,
 ) -> tuple[Statistics, list[str]]:
-    """Count, average and whiten.
+    """Count, average and whiten; reads the embeddings in blocks.
 
     Args:
         embeddings: Shape (utterances, dim).
         speakers: Label of each, shape (utterances,).
         shrinkage: Share of the within scatter that is replaced by the identity of its trace.
+        mapper: Where the blocks are summed.
 
     Returns:
         The statistics, and warnings to show.
 
     Raises:
         ShapeError: If there is not one label per embedding.
-        DataError: If there are fewer than two speakers, or none with two utterances.
+        DataError: If there are fewer than two speakers.
         NumericsError: If all embeddings are equal.
-    """
+    """  # noqa: DOC502 (raised by the helpers)
     if speakers.shape != (len(embeddings),):
         msg = (
             f"PLDA needs one speaker per embedding, shape ({len(embeddings)},), got "
@@ -70,54 +75,69 @@ def speaker_statistics(
         )
         raise ShapeError(msg)
     names, codes, counts = np.unique(speakers, return_inverse=True, return_counts=True)
-    if len(names) < 2 or counts.max() < 2:  # noqa: PLR2004
-        msg = (
-            f"PLDA needs two speakers, and speakers with two utterances, got {len(names)} speakers "
-            f"with at most {counts.max()}; without repetition within and between cannot be told "
-            "apart"
-        )
+    if len(names) < 2:  # noqa: PLR2004
+        msg = f"PLDA needs two speakers, got {len(names)}; are the labels right?"
         raise DataError(msg)
-    notes = []
-    mean = embeddings.mean(axis=0, dtype=np.float64)
-    centred = embeddings - mean
-    values, vectors = linalg.eigh(centred.T @ centred / len(centred))
-    kept = values > RANK_TOLERANCE * max(values[-1], np.finfo(float).tiny)
-    if values[-1] <= (RANK_TOLERANCE * np.abs(mean).max()) ** 2:
-        msg = "PLDA needs embeddings that differ, got equal ones; has the model collapsed?"
-        raise NumericsError(msg)
-    if not kept.all():
-        notes.append(
-            f"embeddings fill only {int(kept.sum())} of {len(kept)} dimensions (constant or "
-            "collinear ones, or too few utterances); PLDA ignores the rest"
-        )
-    scale = np.sqrt(values[kept])
-    whiten = vectors[:, kept] / scale
-    white = centred @ whiten
-    sums = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes))))) @ white
+    mean, scatter, sums = _scatters(embeddings, codes, len(names), mapper)
+    whiten, unwhiten, notes = whitening(scatter / len(codes), mean, embeddings.dtype)
     means = sums / counts[:, None]
-    residuals = white - means[codes]
-    within, note = _regular(residuals.T @ residuals, shrinkage)
-    notes.extend(note)
-    return (
-        Statistics(
-            counts[:, None].astype(np.float64),
-            means,
-            within,
-            mean,
-            whiten,
-            vectors[:, kept] * scale,
-            -float(np.log(scale).sum()),
-        ),
-        notes,
-    )
+    within = whiten.T @ (scatter - sums.T @ means) @ whiten
+    if counts.max() > 1:
+        within, note = _regular(within, shrinkage, len(codes))
+        notes.extend(note)
+    # The volume of the directions that are kept, which need not be orthogonal; large rows first,
+    # without which dimensions of small units would be lost to rounding.
+    rows = np.argsort(-np.linalg.norm(unwhiten, axis=1))
+    triangle = linalg.qr(unwhiten[rows], mode="r", pivoting=True)[0]
+    log_det = -float(np.log(np.abs(np.diag(triangle))).sum())
+    return Statistics(
+        counts[:, None].astype(np.float64), means @ whiten, within, mean, whiten, unwhiten, log_det
+    ), notes
 
 
-def _regular(within: Doubles, shrinkage: float) -> tuple[Doubles, list[str]]:
+def _scatters(
+    embeddings: Floats, codes: NDArray[np.intp], num_speakers: int, mapper: Mapper
+) -> tuple[Doubles, Doubles, Doubles]:
+    """First and second moments.
+
+    Args:
+        embeddings: Shape (utterances, dim).
+        codes: Speaker of each, from 0, shape (utterances,).
+        num_speakers: Number of speakers.
+        mapper: Where the blocks are summed.
+
+    Returns:
+        Mean (dim,), scatter about it (dim, dim), centred sum of each speaker (speakers, dim).
+    """
+    dim = embeddings.shape[1]
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    scatter, sums = np.zeros((dim, dim)), np.zeros((num_speakers, dim))
+    starts = range(0, len(codes), BLOCK)
+    blocks = ((embeddings[at : at + BLOCK], codes[at : at + BLOCK]) for at in starts)
+    for present, block_scatter, block_sums in mapper(_scatters_of_block, (mean,), blocks):
+        scatter += block_scatter
+        sums[present] += block_sums
+    return mean, scatter, sums
+
+
+def _scatters_of_block(
+    mean: Doubles, rows: Floats, codes: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], Doubles, Doubles]:
+    """Speakers of a block of embeddings, its scatter about a mean, and the speakers' sums."""
+    # In float64 before the mean goes: float32 with a large mean keeps all that it has.
+    centred = rows - mean
+    present, own = np.unique(codes, return_inverse=True)
+    members = sparse.csr_matrix((np.ones(len(own)), (own, np.arange(len(own)))))
+    return present, centred.T @ centred, members @ centred
+
+
+def _regular(within: Doubles, shrinkage: float, num: int) -> tuple[Doubles, list[str]]:
     """The within scatter, shrunk as asked, or more where it is singular, with a warning.
 
     Args:
-        within: Shape (rank, rank).
+        within: Whitened, shape (rank, rank).
         shrinkage: Share that is replaced by the identity of the same trace.
+        num: Number of utterances, the scatter of all in each direction.
 
     Returns:
         The scatter, and warnings to show.
@@ -126,7 +146,7 @@ def _regular(within: Doubles, shrinkage: float) -> tuple[Doubles, list[str]]:
         NumericsError: If the utterances of each speaker are equal.
     """
     average = float(np.trace(within)) / len(within)
-    if average <= 0.0:
+    if average <= RANK_TOLERANCE * num:
         msg = "PLDA needs utterances of a speaker that differ, got equal ones; remove the copies"
         raise NumericsError(msg)
     notes = []
@@ -162,8 +182,8 @@ class TwoCovariance:
         counts = statistics.counts
         means = (statistics.means - self.mean) @ self.basis
         spread = 1.0 + counts * self.between_var
-        within = np.einsum("ik,ij,jk->", self.basis, statistics.within, self.basis, optimize=True)
-        quadratic = within + (counts * means**2 / spread).sum() + np.log(spread).sum()
+        quadratic = (self.basis * (statistics.within @ self.basis)).sum()
+        quadratic += (counts * means**2 / spread).sum() + np.log(spread).sum()
         num = statistics.num_utterances
         constant = self.log_det + statistics.log_det - 0.5 * len(self.mean) * math.log(2 * math.pi)
         return float(num * constant - 0.5 * quadratic)
@@ -202,11 +222,18 @@ def diagonalise(mean: Doubles, within: Doubles, between: Doubles) -> TwoCovarian
 
 
 def moments(statistics: Statistics) -> TwoCovariance:
-    """Estimates that equal the expected scatters, unbiased also for unequal speakers."""
+    """Estimates that equal the expected scatters, unbiased also for unequal speakers.
+
+    Without repetition within and between cannot be told apart: each gets half of the total.
+    """
     counts, num = statistics.counts, statistics.num_utterances
+    if counts.max() < 2:  # noqa: PLR2004
+        half = np.eye(len(statistics.within)) / 2
+        return diagonalise(np.zeros(len(half)), half, half)
     speakers = len(counts)
     within = statistics.within / (num - speakers)
-    between = (counts * statistics.means).T @ statistics.means
+    weighted = np.sqrt(counts) * statistics.means
+    between = weighted.T @ weighted
     typical = (num - (counts**2).sum() / num) / (speakers - 1)
     between = (between / (speakers - 1) - within) / typical
     return diagonalise(np.zeros(len(within)), within, between)
@@ -247,7 +274,8 @@ def _step(statistics: Statistics, model: TwoCovariance) -> TwoCovariance:
     centred = expected - shift
     between = (centred.T @ centred + np.diag(variance.sum(axis=0))) / len(counts)
     gap = means - expected
-    within = basis.T @ statistics.within @ basis + (counts * gap).T @ gap
+    weighted = np.sqrt(counts) * gap
+    within = basis.T @ statistics.within @ basis + weighted.T @ weighted
     within += np.diag((counts * variance).sum(axis=0))
     step = diagonalise(shift, within / statistics.num_utterances, between)
     return TwoCovariance(

@@ -1,23 +1,24 @@
 """The classic back-end in one object: centring, LDA, length normalisation, PLDA."""
 
 import os
-import warnings
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
-from bbb.errors import ConfigError, DataError, NumericsError, ShapeError
+from bbb.errors import ConfigError, DataError, ShapeError
+from bbb.scoring._kaldi_model import read_array, write_objects
+from bbb.scoring._lda import fit_lda
 from bbb.scoring._npz import load_arrays, save_arrays
+from bbb.scoring._rows import as_rows, centre_rows
+from bbb.scoring.adaptation import domain_moments
 from bbb.scoring.cosine import unit_rows
+from bbb.scoring.mapping import Mapper, local_map
 from bbb.scoring.plda import ARRAYS, PLDA
-from bbb.scoring.transforms import as_rows
 
 Floats = NDArray[np.floating[Any]]
-
-# Below this share of its mean a dimension varies only by the rounding of float32.
-ROUNDING = 1e-7
 
 
 class PLDABackend(BaseEstimator):  # type: ignore[misc] # sklearn has no types
@@ -75,12 +76,19 @@ class PLDABackend(BaseEstimator):  # type: ignore[misc] # sklearn has no types
         self.num_iters = num_iters
         self.min_utts = min_utts
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> "PLDABackend":  # noqa: N803 (sklearn's name)
+    def fit(
+        self,
+        X: ArrayLike,  # noqa: N803 (sklearn's name)
+        y: ArrayLike,
+        *,
+        mapper: Mapper = local_map,
+    ) -> "PLDABackend":
         """Train every part on the same embeddings.
 
         Args:
             X: Embeddings, shape (utterances, dim).
             y: Speaker of each, shape (utterances,).
+            mapper: Where PLDA's statistics of blocks of embeddings are summed.
 
         Returns:
             Itself.
@@ -109,14 +117,14 @@ class PLDABackend(BaseEstimator):  # type: ignore[misc] # sklearn has no types
                 f"{self.num_speakers_} of {len(names)}; add utterances or lower min_utts"
             )
             raise DataError(msg)
-        rows, codes = rows[used].astype(np.float64), codes[used]
+        used_rows, codes = rows[used].astype(np.float64), codes[used]
         from threadpoolctl import threadpool_limits  # noqa: PLC0415 (only training needs it)
 
         with threadpool_limits(limits=1):
-            self.mean_ = rows.mean(axis=0)
-            self.lda_ = self._fit_lda(rows - self.mean_, codes)
+            self.mean_ = used_rows.mean(axis=0)
+            self.lda_ = fit_lda(used_rows, codes, self.lda_dim, self.shrinkage)
         self.plda_ = PLDA(method=self.method, num_iters=self.num_iters)
-        self.plda_.fit(self.transform(rows), codes)
+        self.plda_.fit(self.transform(used_rows), codes, mapper=mapper)
         return self
 
     def transform(self, X: ArrayLike) -> Floats:  # noqa: N803 (sklearn's name)
@@ -132,8 +140,8 @@ class PLDABackend(BaseEstimator):  # type: ignore[misc] # sklearn has no types
             ShapeError: If the dimension is not that of the training embeddings.
             DataError: If a value is not finite, or an embedding equals the mean.
         """  # noqa: DOC502 (raised by the shared checks)
-        rows = as_rows(X, len(self.mean_))
-        projected = (rows - self.mean_.astype(rows.dtype)) @ self.lda_.astype(rows.dtype)
+        rows = centre_rows(X, self.mean_)
+        projected = rows @ self.lda_.astype(rows.dtype)
         return unit_rows(projected) if self.length_norm else np.asarray(projected)
 
     def with_mean(self, mean: ArrayLike) -> "PLDABackend":
@@ -156,6 +164,34 @@ class PLDABackend(BaseEstimator):  # type: ignore[misc] # sklearn has no types
             )
             raise ShapeError(msg)
         return self.from_arrays({**self.arrays(), "centre": centre})
+
+    def adapt(
+        self,
+        X: ArrayLike,  # noqa: N803 (sklearn's name)
+        method: Literal["kaldi", "coral", "coral+"] = "coral+",
+        *,
+        within: float | None = None,
+        between: float | None = None,
+    ) -> "PLDABackend":
+        """The same back-end for another domain: centred there, and its PLDA adapted.
+
+        Args:
+            X: Embeddings of the new domain without labels, shape (utterances, dim).
+            method: As in `PLDA.adapt`.
+            within: As in `PLDA.adapt`.
+            between: As in `PLDA.adapt`.
+
+        Returns:
+            A new back-end that shares LDA.
+
+        Raises:
+            ConfigError: If the method is unknown, or a share is out of range or without use.
+            ShapeError: If the dimension differs.
+            DataError: If a value is not finite, or all embeddings are equal.
+        """  # noqa: DOC502 (raised by what it calls)
+        moved = self.with_mean(domain_moments(X, len(self.mean_))[0])
+        moved.plda_ = moved.plda_.adapt(moved.transform(X), method, within=within, between=between)
+        return moved
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What `from_arrays` needs, by name."""
@@ -202,6 +238,67 @@ class PLDABackend(BaseEstimator):  # type: ignore[misc] # sklearn has no types
         names = ("centre", "lda", "length_norm", *ARRAYS)
         return cls.from_arrays(load_arrays(path, names, remedy="train it with 'bbb plda'"))
 
+    @classmethod
+    def from_kaldi(
+        cls,
+        plda: str | os.PathLike[str],
+        *,
+        transform: str | os.PathLike[str] | None = None,
+        mean: str | os.PathLike[str] | None = None,
+        length_norm: bool = True,
+        scaleup: bool = True,
+    ) -> "PLDABackend":
+        """Read the back-end of a Kaldi recipe; each file may be binary or text.
+
+        Args:
+            plda: What ``ivector-compute-plda`` wrote.
+            transform: What ``ivector-compute-lda`` wrote (``transform.mat``), with or without a
+                column of offsets; None where the recipe has no LDA.
+            mean: ``mean.vec``, subtracted first; None subtracts nothing.
+            length_norm: Whether the recipe has ``ivector-normalize-length`` before PLDA.
+            scaleup: Whether that scales to the root of the dimension, as it does unless told
+                otherwise, and not to 1; it is converted to our length of 1.
+
+        Returns:
+            The back-end. Scores are those of ``ivector-plda-scoring --normalize-length=false``.
+
+        Raises:
+            FormatError: If a file is missing, cut off, or holds something else.
+            ShapeError: If the files do not fit each other.
+        """  # noqa: DOC502 (raised by the readers)
+        model = PLDA.from_kaldi(plda)
+        dim = len(model.mean_)
+        lda = np.eye(dim) if transform is None else read_array(transform, 2).T
+        centre = np.zeros(len(lda)) if mean is None else read_array(mean, 1)
+        if len(lda) == len(centre) + 1 or (mean is None and len(lda) == dim + 1):
+            # The offset b of A x + b, as a part of the mean.
+            lda, offset = lda[:-1], lda[-1]
+            centre = centre[: len(lda)] - np.linalg.pinv(lda).T @ offset
+        scale = np.sqrt(dim) if length_norm and scaleup else 1.0
+        arrays = {
+            "centre": centre,
+            "lda": lda,
+            "length_norm": np.array(length_norm),
+            "mean": model.mean_ / scale,
+            "transform": model.transform_ * scale,
+            "between_var": model.between_var_,
+        }
+        return cls.from_arrays(arrays)
+
+    def to_kaldi(self, folder: str | os.PathLike[str], *, text: bool = False) -> None:
+        """Write ``mean.vec``, ``transform.mat`` and ``plda``, as the recipes of Kaldi name them.
+
+        Args:
+            folder: Where; made when missing.
+            text: Whether to write text.
+        """
+        scale = np.sqrt(len(self.plda_.mean_)) if self.length_norm else 1.0
+        arrays = self.plda_.arrays()
+        scaled = {"mean": arrays["mean"] * scale, "transform": arrays["transform"] / scale}
+        PLDA.from_arrays({**arrays, **scaled}).to_kaldi(Path(folder) / "plda", text=text)
+        write_objects(Path(folder) / "mean.vec", self.mean_, text=text)
+        write_objects(Path(folder) / "transform.mat", self.lda_.T, text=text)
+
     def _check_arguments(self) -> None:
         shrinkage_ok = self.shrinkage == "auto" or 0.0 <= self.shrinkage <= 1.0
         if self.lda_dim < 0 or self.min_utts < 1 or not shrinkage_ok:
@@ -210,60 +307,3 @@ class PLDABackend(BaseEstimator):  # type: ignore[misc] # sklearn has no types
                 f"got {self.lda_dim}, {self.min_utts} and {self.shrinkage}; correct the arguments"
             )
             raise ConfigError(msg)
-
-    def _fit_lda(self, centred: Floats, codes: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Train LDA.
-
-        Args:
-            centred: Embeddings less their mean, shape (utterances, dim).
-            codes: Speaker of each, shape (utterances,).
-
-        Returns:
-            Map from centred embeddings to LDA's, shape (dim, lda_dim).
-
-        Raises:
-            NumericsError: If all embeddings are equal.
-        """
-        dim = centred.shape[1]
-        if self.lda_dim == 0:
-            return np.eye(dim)
-        possible = min(self.num_speakers_ - 1, dim)
-        if self.lda_dim > possible:
-            warnings.warn(
-                f"lda_dim {self.lda_dim} is more than {self.num_speakers_} speakers and dimension "
-                f"{dim} allow; LDA keeps {possible}",
-                UserWarning,
-                stacklevel=3,
-            )
-        from sklearn.discriminant_analysis import (  # noqa: PLC0415 (only training needs it)
-            LinearDiscriminantAnalysis,
-        )
-
-        # Shrinkage towards the identity means the same for every dimension only in equal units.
-        scale = centred.std(axis=0)
-        dead = scale <= ROUNDING * np.abs(self.mean_)
-        if dead.all():
-            msg = "LDA needs embeddings that differ, got equal ones; has the model collapsed?"
-            raise NumericsError(msg)
-        scale[dead] = np.inf
-        rows = centred / scale
-        lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=self._lda_shrinkage(rows, codes))
-        with warnings.catch_warnings():
-            # Speakers with one utterance scale LDA's within-speaker covariance, all directions
-            # alike, and so do not change its result.
-            warnings.filterwarnings("ignore", message="Only one sample available")
-            lda.fit(rows, codes)
-        scalings = lda.scalings_[:, : min(self.lda_dim, possible)]
-        return np.asarray(scalings / scale[:, None], dtype=np.float64)
-
-    def _lda_shrinkage(self, rows: Floats, codes: NDArray[np.intp]) -> float:
-        """The shrinkage, kept above zero so that dead and collinear dimensions do no harm."""
-        if self.shrinkage != "auto":
-            return max(float(self.shrinkage), 1e-6)
-        from sklearn.covariance import ledoit_wolf_shrinkage  # noqa: PLC0415 (only training)
-
-        _, codes = np.unique(codes, return_inverse=True)
-        sums = np.zeros((codes.max() + 1, rows.shape[1]))
-        np.add.at(sums, codes, rows)
-        residuals = rows - (sums / np.bincount(codes)[:, None])[codes]
-        return max(float(ledoit_wolf_shrinkage(residuals, assume_centered=True)), 1e-4)

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from bbb._files import atomic_path, write_text
 from bbb.errors import ConfigError, DataError, FormatError, ShapeError
-from bbb.scoring._kaldi import ark_vectors, scp_vectors
+from bbb.scoring._kaldi import ark_entry, ark_vectors, scp_vectors
 from bbb.scoring._npz import load_arrays, save_arrays
+from bbb.scoring._pairs import check_ids
 
 Floats = NDArray[np.floating[Any]]
+REMEDY = "extract them again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,8 @@ class Embeddings:
 
     Raises:
         ShapeError: If the shapes do not fit each other.
-        DataError: If an id is repeated, or a value is NaN or infinite; it names the utterance.
+        DataError: If an id is repeated, empty or has a blank in it, or a value is NaN or infinite;
+            it names the utterance.
     """
 
     ids: tuple[str, ...]
@@ -56,6 +59,7 @@ class Embeddings:
                 f"{self.covariances.shape}; give variances or one matrix per utterance"
             )
             raise ShapeError(msg)
+        check_ids(self.ids, "Embeddings")
         if len(set(self.ids)) != len(self.ids):
             again = next(name for name, times in Counter(self.ids).items() if times > 1)
             msg = f"Embeddings need distinct ids, got '{again}' more than once; remove the copies"
@@ -129,15 +133,16 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
     if not pairs:
         msg = f"{file}:0: expected at least one embedding, got an empty file; extract them again"
         raise FormatError(msg)
-    dim = pairs[0][1].shape
+    ids, vectors = zip(*pairs, strict=True)
+    dim = len(vectors[0])
     for key, vector in pairs:
-        if vector.ndim != 1 or vector.shape != dim:
+        if len(vector) != dim:
             msg = (
-                f"{file}:0: expected a vector of {dim[0]} values per utterance as for "
-                f"'{pairs[0][0]}', got shape {vector.shape} for '{key}'; extract with one model"
+                f"{file}:0: expected {dim} values per utterance as for '{ids[0]}', got "
+                f"{len(vector)} for '{key}'; extract with one model"
             )
             raise FormatError(msg)
-    return _named(file, tuple(key for key, _ in pairs), np.stack([row for _, row in pairs]), None)
+    return _named(file, ids, np.concatenate(vectors).reshape(len(ids), dim), None)
 
 
 def check_embeddings_path(path: str | os.PathLike[str], *, covariances: bool = False) -> None:
@@ -181,13 +186,12 @@ def write_embeddings(path: str | os.PathLike[str], embeddings: Embeddings) -> No
             arrays["covariances"] = embeddings.covariances
         save_arrays(file, arrays)
         return
-    import kaldiio  # noqa: PLC0415 (readers of .npz need not have it)
-
-    ark, lines = file.with_suffix(".ark"), []
+    ark, lines, position = file.with_suffix(".ark"), [], 0
     with atomic_path(ark) as temporary, temporary.open("wb") as stream:
         for key, row in zip(embeddings.ids, embeddings.embeddings, strict=True):
-            lines.append(f"{key} {ark}:{stream.tell() + len(key.encode()) + 1}\n")
-            kaldiio.save_ark(stream, {key: row})
+            name, vector = ark_entry(key, row)
+            lines.append(f"{key} {ark}:{position + len(name)}\n")
+            position += stream.write(name + vector)
     write_text(file.with_suffix(".scp"), "".join(lines))
 
 
@@ -204,8 +208,18 @@ def _named(
 
 def _read_npz(file: Path) -> Embeddings:
     arrays = load_arrays(file, ("ids", "embeddings"), optional=("covariances",))
-    values = arrays["embeddings"]
-    if values.dtype not in {np.dtype(np.float32), np.dtype(np.float64)}:
-        values = values.astype(np.float32)
-    ids = tuple(arrays["ids"].astype(np.str_).tolist())
-    return _named(file, ids, values, arrays.get("covariances"))
+    ids = arrays.pop("ids")
+    for name, values in arrays.items():
+        if values.dtype.kind not in "fiu":
+            msg = f"{file}:0: expected numbers in the array '{name}', got {values.dtype}; {REMEDY}"
+            raise FormatError(msg)
+        if values.dtype not in {np.dtype(np.float32), np.dtype(np.float64)}:
+            arrays[name] = values.astype(np.float32)
+    try:
+        names = ids.astype(np.str_).tolist() if ids.dtype.kind in "SUiu" else None
+    except UnicodeDecodeError:
+        names = None
+    if names is None or ids.ndim != 1:
+        msg = f"{file}:0: expected the array 'ids' of shape (utterances,), got other data; {REMEDY}"
+        raise FormatError(msg)
+    return _named(file, tuple(names), arrays["embeddings"], arrays.get("covariances"))

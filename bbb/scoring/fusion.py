@@ -1,5 +1,7 @@
-"""Fusion of the scores of several systems on the same trials."""
+"""Fusion of the scores of several systems on the same trials: mean, or logistic regression."""
 
+import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -7,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bbb.errors import ConfigError, DataError, ShapeError
+from bbb.scoring._logistic import as_features, fit_affine
 from bbb.scoring.scores import Scores, align_scores
 
-METHODS: tuple[str, ...] = ("mean",)
+METHODS: tuple[str, ...] = ("mean", "logistic")
 
 
 class Fusion:
@@ -17,11 +20,15 @@ class Fusion:
 
     Args:
         method: "mean": the mean of the systems' scores, each standardised to mean 0 and standard
-            deviation 1 over the trials that `fit` saw. It needs no labels.
+            deviation 1 over the trials that `fit` saw, which needs no labels. "logistic": the
+            weighted sum, a log-likelihood ratio, that minimises the cross-entropy at `p_target`.
+        p_target: Prior of a target trial around which "logistic" is most accurate, in (0, 1).
 
     Attributes:
-        mean_: Mean score of each system, shape (systems,).
-        std_: Standard deviation of each, shape (systems,).
+        mean_: "mean": mean score of each system, shape (systems,).
+        std_: "mean": standard deviation of each, shape (systems,).
+        coef_: "logistic": weight of each system, shape (systems,).
+        intercept_: "logistic": offset in nats.
 
     Raises:
         ConfigError: If the method is unknown.
@@ -29,46 +36,66 @@ class Fusion:
     Example:
         >>> Fusion().fit_transform([[0.0, 10.0], [2.0, 30.0]])
         array([-1.,  1.])
+
+    References:
+        Brummer et al. 2007, "Fusion of heterogeneous speaker recognition systems in the STBU
+        submission for the NIST speaker recognition evaluation 2006".
     """
 
     mean_: NDArray[np.float64]
     std_: NDArray[np.float64]
+    coef_: NDArray[np.float64]
+    intercept_: float
 
-    def __init__(self, method: Literal["mean"] = "mean") -> None:
+    def __init__(
+        self, method: Literal["mean", "logistic"] = "mean", p_target: float = 0.01
+    ) -> None:
         if method not in METHODS:
-            msg = f"Fusion needs the method 'mean', got '{method}'"
+            msg = f"Fusion needs the method 'mean' or 'logistic', got '{method}'"
             raise ConfigError(msg)
         self.method = method
+        self.p_target = p_target
 
-    def fit(self, scores: ArrayLike) -> "Fusion":
-        """Take mean and standard deviation of each system.
+    def fit(self, scores: ArrayLike, is_target: ArrayLike | None = None) -> "Fusion":
+        """Learn how to combine.
 
         Args:
             scores: Shape (trials, systems).
+            is_target: True for target trials, shape (trials,); "mean" does not look at it.
 
         Returns:
             Itself.
 
         Raises:
             ShapeError: If the shape is another one.
-            DataError: If a score is not finite, or a system gives every trial the same score.
-        """
-        matrix = np.asarray(scores, dtype=np.float64)
-        if matrix.ndim != 2 or not matrix.size:  # noqa: PLR2004
-            msg = f"Fusion needs scores of shape (trials, systems), got {matrix.shape}; stack them"
-            raise ShapeError(msg)
-        if not np.isfinite(matrix).all():
-            system = int(np.flatnonzero(~np.isfinite(matrix).all(axis=0))[0])
-            msg = f"Fusion needs finite scores, got NaN or infinity in system {system + 1}"
-            raise DataError(msg)
-        self.mean_, self.std_ = matrix.mean(axis=0), matrix.std(axis=0)
-        flat = np.flatnonzero(self.std_ <= 1e-12 * np.abs(self.mean_))
+            DataError: If a score is not finite, a system gives every trial the same score, or
+                "logistic" has no labels or one class only.
+            ConfigError: If the prior is out of range.
+        """  # noqa: DOC502 (raised by the shared checks)
+        matrix = as_features(scores, "Fusion")
+        mean, std = matrix.mean(axis=0), matrix.std(axis=0)
+        flat = np.flatnonzero(std <= 1e-12 * np.abs(mean))
         if len(flat):
             msg = (
                 f"Fusion needs scores that differ, got the same for every trial from system "
                 f"{flat[0] + 1}; leave it out"
             )
             raise DataError(msg)
+        if self.method == "mean":
+            self.mean_, self.std_ = mean, std
+            return self
+        if is_target is None:
+            msg = "Fusion by 'logistic' needs labels, got none; give is_target, or use 'mean'"
+            raise DataError(msg)
+        self.coef_, self.intercept_ = fit_affine(matrix, is_target, self.p_target, "Fusion")
+        for system in np.flatnonzero(self.coef_ < 0.0):
+            warnings.warn(
+                f"Fusion: system {system + 1} gets a negative weight, {self.coef_[system]:.3g}: it "
+                "corrects the others, or its scores are reversed; check that leaving it out is no "
+                "better",
+                UserWarning,
+                stacklevel=2,
+            )
         return self
 
     def transform(self, scores: ArrayLike) -> NDArray[np.float64]:
@@ -84,17 +111,22 @@ class Fusion:
             ShapeError: If the number of systems differs.
         """
         matrix = np.asarray(scores, dtype=np.float64)
-        if matrix.ndim != 2 or matrix.shape[1] != len(self.mean_):  # noqa: PLR2004
+        systems = len(self.mean_ if self.method == "mean" else self.coef_)
+        if matrix.ndim != 2 or matrix.shape[1] != systems:  # noqa: PLR2004
             msg = (
-                f"Fusion was fitted on {len(self.mean_)} systems, got scores of shape "
-                f"{matrix.shape}; give one column per system"
+                f"Fusion was fitted on {systems} systems, got scores of shape {matrix.shape}; give "
+                "one column per system"
             )
             raise ShapeError(msg)
-        return np.asarray(((matrix - self.mean_) / self.std_).mean(axis=1))
+        if self.method == "mean":
+            return np.asarray(((matrix - self.mean_) / self.std_).mean(axis=1))
+        return np.asarray(matrix @ self.coef_ + self.intercept_)
 
-    def fit_transform(self, scores: ArrayLike) -> NDArray[np.float64]:
+    def fit_transform(
+        self, scores: ArrayLike, is_target: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
         """`fit` and `transform` on the same scores, shape (trials, systems)."""
-        return self.fit(scores).transform(scores)
+        return self.fit(scores, is_target).transform(scores)
 
 
 def fuse_mean(systems: Sequence[Scores], names: Sequence[str] | None = None) -> Scores:
@@ -107,6 +139,26 @@ def fuse_mean(systems: Sequence[Scores], names: Sequence[str] | None = None) -> 
     Returns:
         Fused scores, float64, in the order of the first system, with labels where a system has
         them.
+
+    Raises:
+        ConfigError: If there are fewer than two systems.
+        DataError: If the systems' trials or labels differ.
+    """  # noqa: DOC502 (raised by stack_scores)
+    matrix, matched = stack_scores(systems, names)
+    return dataclasses.replace(matched, scores=Fusion("mean").fit_transform(matrix))
+
+
+def stack_scores(
+    systems: Sequence[Scores], names: Sequence[str] | None = None
+) -> tuple[NDArray[np.float64], Scores]:
+    """One column per system, matched by trial.
+
+    Args:
+        systems: Scores of the same trials, in any order.
+        names: What to call the systems in messages, such as their files.
+
+    Returns:
+        Scores of shape (trials, systems), and the first system with labels where one has them.
 
     Raises:
         ConfigError: If there are fewer than two systems.
@@ -134,8 +186,7 @@ def fuse_mean(systems: Sequence[Scores], names: Sequence[str] | None = None) -> 
             )
             raise DataError(msg)
         is_target = labels
-    fused = Fusion("mean").fit_transform(np.stack(columns, axis=1))
-    return Scores(first.enroll_ids, first.test_ids, first.enroll, first.test, fused, is_target)
+    return np.stack(columns, axis=1), dataclasses.replace(first, is_target=is_target)
 
 
 def align_labels(system: Scores, trials: Scores) -> NDArray[np.bool_]:

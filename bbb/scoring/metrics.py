@@ -176,6 +176,71 @@ def min_cllr(scores: ArrayLike, is_target: ArrayLike) -> float:
     return SortedScores.split(scores, is_target).min_cllr()
 
 
+def rocch_eer(scores: ArrayLike, is_target: ArrayLike) -> float:
+    """Equal error rate on the convex hull of the DET points: never above `equal_error_rate`.
+
+    It is the error rate of the best mixture of two thresholds, and the largest Bayes error rate
+    over all priors after the best calibration.
+
+    Args:
+        scores: Similarity of each trial, shape (trials,). Any unit.
+        is_target: True for target trials, shape (trials,).
+
+    Returns:
+        The rate as a fraction in [0, 0.5].
+
+    Raises:
+        ShapeError: If the arrays differ in length.
+        DataError: If a score is NaN, or one class has no trial.
+
+    Example:
+        >>> rocch_eer([3.0, 1.0, 2.0, 0.0], [True, True, False, False])
+        0.25
+
+    References:
+        Brummer and de Villiers 2011, "The BOSARIS toolkit user guide", section 2.
+    """  # noqa: DOC502 (raised by the shared checks)
+    return SortedScores.split(scores, is_target).steps.rocch_eer()
+
+
+def threshold_at(
+    scores: ArrayLike,
+    is_target: ArrayLike,
+    p_target: float | None = None,
+    c_miss: float = 1.0,
+    c_fa: float = 1.0,
+) -> float:
+    """The threshold that a metric takes from labelled scores: accept when ``score >= threshold``.
+
+    For log-likelihood ratios, `OperatingPoint.threshold` needs no labels.
+
+    Args:
+        scores: Similarity of each trial, shape (trials,). Any unit.
+        is_target: True for target trials, shape (trials,).
+        p_target: Prior of the operating point whose cost is lowest there; None for the EER.
+        c_miss: Cost of a miss.
+        c_fa: Cost of a false alarm.
+
+    Returns:
+        The lowest target score at which the cost is lowest; for the EER the lowest score at which
+        misses are as likely as false alarms, or likelier. Infinity where that rejects all.
+
+    Raises:
+        ShapeError: If the arrays differ in length.
+        DataError: If a score is NaN, or one class has no trial.
+        ConfigError: If the prior or a cost is out of range.
+
+    Example:
+        >>> scores, labels = [3.0, 2.0, 1.0, 0.0], [True, False, True, False]
+        >>> threshold_at(scores, labels), threshold_at(scores, labels, 0.01)
+        (2.0, 3.0)
+    """  # noqa: DOC502 (raised by the shared checks)
+    classes = SortedScores.split(scores, is_target)
+    if p_target is None:
+        return classes.eer_point()[1]
+    return classes.best_point(p_target, c_miss, c_fa)[1]
+
+
 def det_curve(scores: ArrayLike, is_target: ArrayLike) -> DetCurve:
     """Misses and false alarms at every threshold that makes a difference.
 

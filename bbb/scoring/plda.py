@@ -7,15 +7,25 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
 from sklearn.base import BaseEstimator
 
 from bbb.errors import ConfigError, ShapeError
+from bbb.scoring._kaldi_model import read_plda, write_objects
 from bbb.scoring._npz import load_arrays, save_arrays
-from bbb.scoring._two_covariance import expectation_maximisation, moments, speaker_statistics
+from bbb.scoring._rows import as_rows, centre_rows
+from bbb.scoring._two_covariance import (
+    diagonalise,
+    expectation_maximisation,
+    moments,
+    speaker_statistics,
+)
+from bbb.scoring.adaptation import adapt_covariances, adaptation_shares, domain_moments
 from bbb.scoring.cosine import check_trials, pair_dots
-from bbb.scoring.transforms import as_rows
+from bbb.scoring.mapping import Mapper, local_map
 
 Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
 ARRAYS = ("mean", "transform", "between_var")
 
 
@@ -39,7 +49,7 @@ class PLDA(BaseEstimator):  # type: ignore[misc] # sklearn has no types
         transform_: Columns in which W is the identity, shape (dim, rank).
         between_var_: Variance of y in those columns, falling, shape (rank,).
         log_likelihoods_: Log-likelihood of the training data in nats before each step of EM and
-            after the last one, shape (num_iters + 1,); of length 1 for moments. It never falls.
+            after the last one, shape (num_iters + 1,); of length 1 without EM. It never falls.
 
     References:
         Ioffe 2006, "Probabilistic linear discriminant analysis"; Brummer and de Villiers 2010,
@@ -61,13 +71,21 @@ class PLDA(BaseEstimator):  # type: ignore[misc] # sklearn has no types
         self.num_iters = num_iters
         self.shrinkage = shrinkage
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> "PLDA":  # noqa: N803 (sklearn's name)
+    def fit(
+        self,
+        X: ArrayLike,  # noqa: N803 (sklearn's name)
+        y: ArrayLike,
+        *,
+        mapper: Mapper = local_map,
+    ) -> "PLDA":
         """Estimate the model.
 
         Args:
             X: Embeddings, shape (utterances, dim).
             y: Speaker of each, shape (utterances,). Speakers with one utterance are welcome: they
-                count for B only.
+                count for B only. Where all are such, W and B each take half of the variance, with
+                a warning.
+            mapper: Where the statistics of blocks of embeddings are summed.
 
         Returns:
             Itself.
@@ -75,8 +93,7 @@ class PLDA(BaseEstimator):  # type: ignore[misc] # sklearn has no types
         Raises:
             ConfigError: If an argument of the model is out of range.
             ShapeError: If the shapes do not fit each other.
-            DataError: If a value is not finite, there are fewer than two speakers, or no speaker
-                has two utterances.
+            DataError: If a value is not finite, or there are fewer than two speakers.
             NumericsError: If all embeddings are equal, or speakers do not differ.
         """  # noqa: DOC502 (raised by the shared checks)
         if self.method not in {"em", "moments"} or self.num_iters < 1:
@@ -92,19 +109,25 @@ class PLDA(BaseEstimator):  # type: ignore[misc] # sklearn has no types
 
         # On matrices of a few hundred rows a second BLAS thread mostly waits, and burns time.
         with threadpool_limits(limits=1):
-            statistics, notes = speaker_statistics(as_rows(X), np.asarray(y), self.shrinkage)
+            statistics, notes = speaker_statistics(
+                as_rows(X), np.asarray(y), self.shrinkage, mapper
+            )
+            repeated = bool(statistics.counts.max() > 1)
+            if not repeated:
+                notes.append(
+                    "no speaker has two utterances, so that within and between cannot be told "
+                    "apart; PLDA gives each half of the variance: add utterances of a speaker"
+                )
             for note in notes:
                 warnings.warn(note, UserWarning, stacklevel=2)
             model = moments(statistics)
-            if self.method == "em":
+            if self.method == "em" and repeated:
                 model, likelihoods = expectation_maximisation(statistics, model, self.num_iters)
             else:
                 likelihoods = [model.log_likelihood(statistics)]
         self.log_likelihoods_ = np.array(likelihoods)
-        order = np.argsort(-model.between_var)
-        self.mean_ = statistics.mean + statistics.unwhiten @ model.mean
-        self.transform_ = statistics.whiten @ model.basis[:, order]
-        self.between_var_ = model.between_var[order]
+        mean = statistics.mean + statistics.unwhiten @ model.mean
+        _fill(self, mean, statistics.whiten @ model.basis, model.between_var)
         return self
 
     @property
@@ -121,10 +144,8 @@ class PLDA(BaseEstimator):  # type: ignore[misc] # sklearn has no types
 
     def transform(self, X: ArrayLike) -> Floats:  # noqa: N803 (sklearn's name)
         """Embeddings in the model's basis, of their floating type, shape (utterances, rank)."""
-        rows = as_rows(X, len(self.mean_))
-        return np.asarray(
-            (rows - self.mean_.astype(rows.dtype)) @ self.transform_.astype(rows.dtype)
-        )
+        rows = centre_rows(X, self.mean_)
+        return np.asarray(rows @ self.transform_.astype(rows.dtype))
 
     def llr(
         self,
@@ -156,8 +177,48 @@ class PLDA(BaseEstimator):  # type: ignore[misc] # sklearn has no types
             ShapeError: If the shapes do not fit each other.
             DataError: If an embedding is not finite.
         """  # noqa: DOC502 (raised by the shared checks)
-        left, right = self.transform(enroll), self.transform(test)
+        left, right = self.sides(enroll, test, num_enroll)
         check_trials(left.shape, right.shape, enroll_index, test_index)
+        return pair_dots(left, right, enroll_index, test_index, progress=progress)
+
+    def llr_matrix(
+        self, enroll: ArrayLike, test: ArrayLike, *, num_enroll: ArrayLike | None = None
+    ) -> Floats:
+        """`llr` of every enrolment with every test embedding, by one matrix product.
+
+        Args:
+            enroll: As in `llr`, shape (enrolments, dim).
+            test: As in `llr`, shape (tests, dim).
+            num_enroll: As in `llr`, shape (enrolments,).
+
+        Returns:
+            Natural log-likelihood ratios, float32 for float32 embeddings, shape (enrolments,
+            tests).
+
+        Raises:
+            ShapeError: If the shapes do not fit each other.
+            DataError: If an embedding is not finite.
+        """  # noqa: DOC502 (raised by the shared checks)
+        left, right = self.sides(enroll, test, num_enroll)
+        return np.asarray(left @ right.T)
+
+    def sides(
+        self, enroll: ArrayLike, test: ArrayLike, num_enroll: ArrayLike | None
+    ) -> tuple[Floats, Floats]:
+        """Two matrices whose rows have the log-likelihood ratios as dot products.
+
+        Args:
+            enroll: As in `llr`, shape (enrolments, dim).
+            test: As in `llr`, shape (tests, dim).
+            num_enroll: As in `llr`, shape (enrolments,).
+
+        Returns:
+            Shapes (enrolments, length) and (tests, length), of the embeddings' floating type.
+
+        Raises:
+            ShapeError: If the shapes do not fit each other.
+        """
+        left, right = self.transform(enroll), self.transform(test)
         counts = np.ones(len(left)) if num_enroll is None else np.asarray(num_enroll, dtype=float)
         if counts.shape != (len(left),) or (counts < 1).any():
             msg = (
@@ -172,15 +233,60 @@ class PLDA(BaseEstimator):  # type: ignore[misc] # sklearn has no types
         c = distinct[:, None] * v
         alone = 1.0 + self.between_var_
         constant = 0.5 * (np.log(alone) - np.log1p(v)).sum(axis=1)
-        # One row per number of enrolment utterances, one column per test utterance.
-        test_term = 0.5 * (1.0 / alone - 1.0 / (1.0 + v)) @ np.square(right.T, dtype=np.float64)
+        # One column per number of enrolment utterances, which the enrolment's indicator selects.
+        test_terms = 0.5 * np.square(right, dtype=np.float64) @ (1.0 / alone - 1.0 / (1.0 + v)).T
         gain = (c / (1.0 + v))[group]
         enroll_term = constant[group] - 0.5 * (gain * c[group] * np.square(left)).sum(axis=1)
-        weighted = (left * gain).astype(right.dtype)
-        scores = pair_dots(weighted, right, enroll_index, test_index, progress=progress)
-        scores += enroll_term[enroll_index]
-        scores += test_term[group[enroll_index], test_index]
-        return scores
+        return (
+            np.column_stack((left * gain, enroll_term, np.eye(len(distinct))[group])).astype(
+                left.dtype
+            ),
+            np.column_stack((right, np.ones(len(right)), test_terms)).astype(right.dtype),
+        )
+
+    def adapt(
+        self,
+        X: ArrayLike,  # noqa: N803 (sklearn's name)
+        method: Literal["kaldi", "coral", "coral+"] = "coral+",
+        *,
+        within: float | None = None,
+        between: float | None = None,
+    ) -> "PLDA":
+        """Fit the model to another domain, of which there are embeddings without labels.
+
+        The mean becomes that of the embeddings. Their total covariance changes W and B: "coral"
+        maps both by the whitening of the old total covariance and the colouring of the new one;
+        "coral+" adds to each a share of what it would gain by that in the directions where it
+        gains; "kaldi" shares out what the new total covariance exceeds the old one by, the square
+        of the mean's shift included, direction by direction. The last two never lower a variance.
+
+        Args:
+            X: Embeddings of the new domain, shape (utterances, dim).
+            method: Which of the three.
+            within: Share for W in [0, 1]; None is 0.3 for "kaldi", 0.8 for "coral+".
+            between: Share for B in [0, 1]; None is 0.7 for "kaldi", 0.8 for "coral+".
+
+        Returns:
+            A new model.
+
+        Raises:
+            ConfigError: If the method is unknown, or a share is out of range or without use.
+            ShapeError: If the dimension differs.
+            DataError: If a value is not finite, or all embeddings are equal.
+
+        References:
+            Lee, Wang and Koshinaka 2019, "The CORAL+ algorithm for unsupervised domain adaptation
+            of PLDA"; Kaldi's ``ivector-adapt-plda``, whose shares are the defaults.
+        """  # noqa: DOC502 (raised by the helpers)
+        shares = adaptation_shares(method, within, between)
+        mean, covariance = domain_moments(X, len(self.mean_))
+        total = self.transform_.T @ covariance @ self.transform_
+        if method == "kaldi":
+            shift = (mean - self.mean_) @ self.transform_
+            total += np.outer(shift, shift)
+        changed = adapt_covariances(self.transform_, self.between_var_, total, method, shares)
+        step = diagonalise(np.zeros(len(total)), *changed)
+        return _fill(PLDA(), mean, self.transform_ @ step.basis, step.between_var)
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """What `from_arrays` needs, by name."""
@@ -206,9 +312,7 @@ class PLDA(BaseEstimator):  # type: ignore[misc] # sklearn has no types
                 f"{mean.shape}, {transform.shape} and {between_var.shape}; train it again"
             )
             raise ShapeError(msg)
-        model = cls()
-        model.mean_, model.transform_, model.between_var_ = mean, transform, between_var
-        return model
+        return _fill(cls(), mean, transform, between_var)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model as an ``.npz`` of plain arrays, in one atomic step."""
@@ -218,3 +322,43 @@ class PLDA(BaseEstimator):  # type: ignore[misc] # sklearn has no types
     def load(cls, path: str | os.PathLike[str]) -> "PLDA":
         """Read what `save` wrote; a broken file is a FormatError."""
         return cls.from_arrays(load_arrays(path, ARRAYS, remedy="train it with 'bbb plda'"))
+
+    @classmethod
+    def from_kaldi(cls, path: str | os.PathLike[str]) -> "PLDA":
+        """Read a PLDA that ``ivector-compute-plda`` wrote, binary or text.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The model, which takes what Kaldi's takes: embeddings after centring, LDA and Kaldi's
+            length normalisation (`PLDABackend.from_kaldi` holds all of these).
+
+        Raises:
+            FormatError: If the file is missing, cut off, or holds something else.
+        """  # noqa: DOC502 (raised by read_plda)
+        mean, transform, psi = read_plda(path)
+        return _fill(cls(), mean, transform.T, psi)
+
+    def to_kaldi(self, path: str | os.PathLike[str], *, text: bool = False) -> None:
+        """Write the model for Kaldi's ``ivector-plda-scoring``, in one atomic step.
+
+        Kaldi wants as many directions as dimensions: those that the training data did not fill
+        are added without between-speaker variance, which leaves every score as it is.
+
+        Args:
+            path: The file.
+            text: Whether to write text.
+        """
+        rest = linalg.null_space(self.transform_.T)
+        transform = np.column_stack((self.transform_, rest)).T
+        psi = np.concatenate((self.between_var_, np.zeros(rest.shape[1])))
+        write_objects(path, "<Plda>", self.mean_, transform, psi, "</Plda>", text=text)
+
+
+def _fill(model: PLDA, mean: Doubles, transform: Doubles, between_var: Doubles) -> PLDA:
+    """The model with these parameters, whose columns may be in any order."""
+    order = np.argsort(-between_var, kind="stable")
+    model.mean_, model.transform_ = mean, transform[:, order]
+    model.between_var_ = between_var[order]
+    return model

@@ -1,61 +1,31 @@
 """From a trial list and embeddings to scores: every key is checked before any work is done."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bbb._files import numbered_lines
-from bbb.errors import ConfigError, DataError, FormatError
-from bbb.scoring.cosine import cosine_scores, unit_rows
+from bbb.errors import ConfigError, DataError
+from bbb.scoring._rows import group_means
+from bbb.scoring.all_pairs import count_all_pairs
+from bbb.scoring.cohort import CohortStatistics
+from bbb.scoring.cosine import check_dims, unit_rows
+from bbb.scoring.det_counts import DetCounts
 from bbb.scoring.embeddings import Embeddings
+from bbb.scoring.mapping import Mapper, local_map, map_dots
+from bbb.scoring.normalisation import ScoreNorm, normalise_scores
+from bbb.scoring.points import OperatingPoint
 from bbb.scoring.scores import Scores
+from bbb.scoring.speakers import speakers_of
 from bbb.scoring.trials import Trials
 
 if TYPE_CHECKING:
     from bbb.scoring.backend import PLDABackend
 
 Floats = NDArray[np.floating[Any]]
-
-
-def read_enroll_map(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Read which utterances enrol each model.
-
-    Args:
-        path: Lines ``model utterance [utterance ...]`` (the form of spk2utt); the lines of one
-            model add up.
-
-    Returns:
-        Utterance ids by model id.
-
-    Raises:
-        FormatError: If a line has fewer than two fields, an utterance enrols a model twice, or
-            the file is empty; it names the line.
-    """
-    models: dict[str, list[str]] = {}
-    for number, line in numbered_lines(path):
-        model, *utterances = line.split()
-        if not utterances:
-            msg = (
-                f"{path}:{number}: expected 'model utterance [utterance ...]', got 1 field; add "
-                "the model's utterances"
-            )
-            raise FormatError(msg)
-        enrolled = models.setdefault(model, [])
-        for utterance in utterances:
-            if utterance in enrolled:
-                msg = (
-                    f"{path}:{number}: expected each utterance of a model once, got '{utterance}' "
-                    f"again for '{model}'; remove it"
-                )
-                raise FormatError(msg)
-            enrolled.append(utterance)
-    if not models:
-        msg = f"{path}:0: expected at least one model, got an empty file; was it written fully?"
-        raise FormatError(msg)
-    return models
+Prepare: TypeAlias = Callable[[Floats, str], Floats]
+Sides: TypeAlias = Callable[[Floats, Floats, NDArray[np.intp] | None], tuple[Floats, Floats]]
 
 
 def score_trials(
@@ -67,6 +37,8 @@ def score_trials(
     enroll_map: Mapping[str, Sequence[str]] | None = None,
     mean: ArrayLike | None = None,
     multi_enroll: Literal["book", "mean"] = "book",
+    norm: ScoreNorm | None = None,
+    mapper: Mapper = local_map,
     progress: Callable[[int], None] | None = None,
 ) -> Scores:
     """Score every trial of a list.
@@ -81,7 +53,11 @@ def score_trials(
         multi_enroll: With several enrolment utterances PLDA scores their mean "by the book", as
             that many independent utterances, or as if the "mean" were one utterance. Cosine
             always takes the mean of the length-normalised embeddings.
-        progress: Called with the number of trials done since the last call.
+        norm: Cohort to normalise the scores with, prepared as the test side is; each entry counts
+            as one utterance. None leaves the scores as they are.
+        mapper: Where the blocks of trials are scored.
+        progress: Called with the number of trials done since the last call; then, with `norm`, with
+            the number of models and test utterances.
 
     Returns:
         Scores in the order of the trials, with their labels.
@@ -90,36 +66,112 @@ def score_trials(
         ConfigError: If `multi_enroll` is neither "book" nor "mean".
         ShapeError: If dimensions differ.
         DataError: If a model or an embedding is missing; it gives the number and the first five.
+            If the cohort is too small, or its scores do not vary.
     """  # noqa: DOC502 (raised by the shared checks)
     if multi_enroll not in {"book", "mean"}:
         msg = f"multi_enroll needs 'book' or 'mean', got '{multi_enroll}'; choose one"
         raise ConfigError(msg)
-    groups, sizes = _enrolment(trials, enroll, enroll_map)
+    groups, sizes = enrolment_rows(trials, enroll, enroll_map)
     test_rows = test.rows(trials.test_ids, name="test embeddings")
     used, groups = np.unique(groups, return_inverse=True)
     left, right = enroll.embeddings[used], test.embeddings[test_rows]
-    if backend is None:
-        if mean is not None:
-            centre = np.asarray(mean)
-            left, right = left - centre.astype(left.dtype), right - centre.astype(right.dtype)
-        left = unit_rows(left, name="enrolment embeddings")
-        models = _group_means(left, groups, sizes)
-        scores = cosine_scores(models, right, trials.enroll, trials.test, progress=progress)
+    prepare, sides = _cosine(mean) if backend is None else _plda(backend, mean)
+    models = group_means(prepare(left, "enrolment embeddings"), groups, sizes)
+    tests = prepare(right, "test embeddings")
+    counts = sizes if multi_enroll == "book" else None
+    rows = sides(models, tests, counts)
+    scores = map_dots(mapper, *rows, trials.enroll, trials.test, progress=progress)
+    if norm is None:
         return Scores.of(trials, scores)
-    chain = backend if mean is None else backend.with_mean(mean)
-    models = _group_means(chain.transform(left), groups, sizes)
-    scores = chain.plda_.llr(
-        models,
-        chain.transform(right),
-        trials.enroll,
-        trials.test,
-        num_enroll=sizes if multi_enroll == "book" else None,
+    cohort = norm.average(prepare(norm.cohort.embeddings, "cohort embeddings"))
+
+    def statistics(
+        rows: Floats, counts: NDArray[np.intp] | None, utterances: Mapping[str, Sequence[str]]
+    ) -> CohortStatistics:
+        """Those of one side."""
+        return norm.statistics(*sides(rows, cohort, counts), utterances, progress=progress)
+
+    models_of = {model: (enroll_map or {}).get(model, (model,)) for model in trials.enroll_ids}
+    tests_of = {key: (key,) for key in trials.test_ids}
+    one: CohortStatistics | None = None
+    other: CohortStatistics | None = None
+    if enroll is test and enroll_map is None and norm.method in {"s", "as"}:
+        # An utterance has the same scores with the cohort on either side.
+        both = dict(zip((*models_of, *tests_of), (*models, *tests), strict=True))
+        every = statistics(np.stack(list(both.values())), None, {key: (key,) for key in both})
+        row = {key: number for number, key in enumerate(both)}
+        one, other = (every.take(np.array([row[k] for k in ids])) for ids in (models_of, tests_of))
+    else:
+        one = None if norm.method == "t" else statistics(models, counts, models_of)
+        other = None if norm.method == "z" else statistics(tests, None, tests_of)
+    return Scores.of(trials, normalise_scores(scores, trials.enroll, trials.test, one, other))
+
+
+def score_all_pairs(
+    enroll: Embeddings,
+    test: Embeddings,
+    utt2spk: Mapping[str, str],
+    *,
+    backend: "PLDABackend | None" = None,
+    mean: ArrayLike | None = None,
+    points: Sequence[float | str | OperatingPoint] = (),
+    mapper: Mapper = local_map,
+    progress: Callable[[int], None] | None = None,
+) -> DetCounts:
+    """Score each enrolment utterance with each test utterance, and keep the counts only.
+
+    Args:
+        enroll: Embeddings of the enrolment utterances.
+        test: Those of the test utterances; the same object counts each pair of utterances once.
+        utt2spk: Speaker by utterance.
+        backend: A fitted back-end; None scores by cosine.
+        mean: Mean to subtract first, as for `score_trials`.
+        points: Operating points at which `DetCounts.act_dcf` will be asked for.
+        mapper: Where the blocks are scored.
+        progress: Called with the number of enrolment utterances done; each is done twice.
+
+    Returns:
+        The counts.
+
+    Raises:
+        ShapeError: If dimensions differ.
+        DataError: If an utterance has no speaker, or there is no target pair.
+    """  # noqa: DOC502 (raised by the shared checks)
+    prepare, sides = _cosine(mean) if backend is None else _plda(backend, mean)
+    one = prepare(enroll.embeddings, "enrolment embeddings")
+    other = one if enroll is test else prepare(test.embeddings, "test embeddings")
+    return count_all_pairs(
+        *sides(one, other, None),
+        speakers_of(enroll.ids, utt2spk),
+        speakers_of(test.ids, utt2spk),
+        each_once=enroll is test,
+        points=points,
+        mapper=mapper,
         progress=progress,
     )
-    return Scores.of(trials, scores)
 
 
-def _enrolment(
+def _cosine(mean: ArrayLike | None) -> tuple[Prepare, Sides]:
+    """How to prepare utterances for cosine, and two sides for dot products."""
+
+    def prepare(rows: Floats, name: str) -> Floats:
+        centred = rows if mean is None else rows - np.asarray(mean, dtype=rows.dtype)
+        return unit_rows(centred, name=name)
+
+    def sides(left: Floats, right: Floats, _counts: object) -> tuple[Floats, Floats]:
+        check_dims(left.shape, right.shape)
+        return unit_rows(left), unit_rows(right)
+
+    return prepare, sides
+
+
+def _plda(backend: "PLDABackend", mean: ArrayLike | None) -> tuple[Prepare, Sides]:
+    """The same for PLDA."""
+    chain = backend if mean is None else backend.with_mean(mean)
+    return lambda rows, _name: chain.transform(rows), chain.plda_.sides
+
+
+def enrolment_rows(
     trials: Trials, enroll: Embeddings, enroll_map: Mapping[str, Sequence[str]] | None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows of all enrolment utterances, model after model, and the number of each model.
@@ -149,12 +201,3 @@ def _enrolment(
     utterances = [utterance for model in trials.enroll_ids for utterance in enroll_map[model]]
     sizes = np.array([len(enroll_map[model]) for model in trials.enroll_ids], dtype=np.intp)
     return enroll.rows(utterances, name="enrolment embeddings"), sizes
-
-
-def _group_means(rows: Floats, index: NDArray[np.intp], sizes: NDArray[np.intp]) -> Floats:
-    """Mean of each run of ``sizes`` entries of ``rows[index]``, shape (models, dim)."""
-    if (sizes == 1).all():
-        return rows[index]
-    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    sums = np.add.reduceat(rows[index], starts, axis=0)
-    return np.asarray(sums / sizes[:, None].astype(rows.dtype))

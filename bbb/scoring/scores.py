@@ -1,24 +1,29 @@
 """Score files: ``enroll test score [target|nontarget]``, matched with trials by key."""
 
+import functools
+import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bbb._files import atomic_path
+from bbb._files import atomic_path, open_output
 from bbb.errors import DataError, FormatError, ShapeError
-from bbb.scoring._table import first_fields, keys, read_table, repeated
+from bbb.scoring._pairs import Pairs, check_ids, pair_keys, repeated
+from bbb.scoring._table import BLOCK_BYTES, Block, IdColumn, first_fields, line_of_row, read_blocks
 from bbb.scoring.trials import LABELS, Trials, read_labels
 
 SCORES = "'enroll test score [target|nontarget]'"
-LINES_AT_ONCE = 65536
+LINES_AT_ONCE = 2**16
+# Below this number importing polars costs more than it saves.
+FAST_LINES = 2**18
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class Scores(Pairs):
     """Scored trials as integer codes into tables of ids.
 
     Attributes:
@@ -30,15 +35,8 @@ class Scores:
         is_target: True for target trials, shape (trials,); None where labels are unknown.
     """
 
-    enroll_ids: tuple[str, ...]
-    test_ids: tuple[str, ...]
-    enroll: NDArray[np.int32]
-    test: NDArray[np.int32]
     scores: NDArray[np.floating[Any]]
     is_target: NDArray[np.bool_] | None = None
-
-    def __len__(self) -> int:
-        return len(self.scores)
 
     @staticmethod
     def of(trials: Trials, scores: NDArray[np.floating[Any]]) -> "Scores":
@@ -70,14 +68,80 @@ def read_scores(path: str | os.PathLike[str]) -> Scores:
 
     Args:
         path: Lines ``enroll test score`` or ``enroll test score target|nontarget``, one form
-            throughout.
+            throughout; plain or gzip.
 
     Returns:
-        The scores as float64, in the order of the file.
+        The scores as float64, in the order of the file; an equal repetition is kept.
 
     Raises:
         FormatError: If a line has another form, a score is not a number or NaN, or a trial is
             there twice with different scores or labels; it names the file and the line.
+    """
+    sides, values, labels = (IdColumn(), IdColumn()), [], []
+    for block in _blocks(path, BLOCK_BYTES):
+        values.append(block.floats(2))
+        if len(block.columns) > 3:  # noqa: PLR2004
+            labels.append(read_labels(block, 3, LABELS))
+        for side, column in zip(sides, block.columns, strict=False):
+            side.add(column)
+    (enroll_ids, enroll), (test_ids, test) = (side.result() for side in sides)
+    is_target = np.concatenate(labels) if labels else None
+    result = Scores(enroll_ids, test_ids, enroll, test, np.concatenate(values), is_target)
+    first, again = repeated(pair_keys(enroll, test))
+    wrong = result.scores[first] != result.scores[again]
+    if is_target is not None:
+        wrong |= is_target[first] != is_target[again]
+    if wrong.any():
+        old, new = int(first[wrong][0]), int(again[wrong][0])
+        msg = (
+            f"{path}:{line_of_row(path, new)}: expected one score and label per trial, got "
+            f"{result.scores[new]:.9g} after {result.scores[old]:.9g} in line "
+            f"{line_of_row(path, old)} for '{result.pair(new)}'; remove one of them"
+        )
+        raise FormatError(msg)
+    return result
+
+
+def iter_scores(
+    path: str | os.PathLike[str], *, block: int = BLOCK_BYTES
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    """Read a score file with labels some lines at a time, in constant memory.
+
+    Repeated trials are not looked for: that would take the memory of the whole file.
+
+    Args:
+        path: Lines ``enroll test score target|nontarget``; plain or gzip.
+        block: Bytes of text to read at once.
+
+    Yields:
+        Scores and whether they are those of target trials, each of shape (lines,).
+
+    Raises:
+        FormatError: If a line has another form, or a score is not a number or NaN; it names the
+            file and the line.
+    """
+    for part in _blocks(path, block):
+        if len(part.columns) < 4:  # noqa: PLR2004
+            msg = (
+                f"{path}:{part.line(0)}: expected 'enroll test score target|nontarget', got 3 "
+                "fields; write the scores with labels, or read the file whole with its trials"
+            )
+            raise FormatError(msg)
+        yield part.floats(2), read_labels(part, 3, LABELS)
+
+
+def _blocks(path: str | os.PathLike[str], size: int) -> Iterator[Block]:
+    """Rows of three or four fields, some at a time.
+
+    Args:
+        path: The file.
+        size: Bytes of text to read at once.
+
+    Yields:
+        The rows.
+
+    Raises:
+        FormatError: If a line has another number of fields; it names the line.
     """
     number, fields = first_fields(path)
     if len(fields) not in {3, 4}:
@@ -86,21 +150,8 @@ def read_scores(path: str | os.PathLike[str]) -> Scores:
             "blanks?"
         )
         raise FormatError(msg)
-    table = read_table(path, SCORES, len(fields), hint="every line needs the same fields")
-    scores = table.floats(2)
-    is_target = read_labels(table, 3, LABELS) if len(fields) > 3 else None  # noqa: PLR2004
-    enroll_ids, enroll = table.codes(0)
-    test_ids, test = table.codes(1)
-    for first, again in repeated(keys(enroll, test)):
-        same_label = is_target is None or is_target[first] == is_target[again]
-        if scores[first] != scores[again] or not same_label:
-            msg = (
-                f"{path}:{table.line(again)}: expected one score and label per trial, got "
-                f"{scores[again]:.9g} after {scores[first]:.9g} in line {table.line(first)} for "
-                f"'{enroll_ids[enroll[again]]} {test_ids[test[again]]}'; remove one of them"
-            )
-            raise FormatError(msg)
-    return Scores(enroll_ids, test_ids, enroll, test, scores, is_target)
+    hint = "every line needs the same fields"
+    yield from read_blocks(path, SCORES, len(fields), hint=hint, size=size)
 
 
 def write_scores(
@@ -111,46 +162,68 @@ def write_scores(
 ) -> None:
     """Write a score file in one atomic step, with labels where they are known.
 
-    Numbers have as many digits as bring back the same float32 (9) or float64 (17).
+    A number is written as the shortest decimal that stands for it in its own type.
 
     Args:
-        path: The file to write.
+        path: The file to write; compressed where the name ends in ``.gz``.
         scores: The scores.
         progress: Called with the number of lines written since the last call.
 
     Raises:
-        DataError: If a score is NaN.
+        DataError: If a score is NaN, or an id is empty or has a blank; it names the trial or id.
     """
     bad = np.flatnonzero(np.isnan(scores.scores))
     if len(bad):
-        pair = f"{scores.enroll_ids[scores.enroll[bad[0]]]} {scores.test_ids[scores.test[bad[0]]]}"
         msg = (
-            f"write_scores needs numbers, got {len(bad)} NaN, the first for '{pair}'; check the "
-            "embeddings"
+            f"write_scores needs numbers, got {len(bad)} NaN, the first for "
+            f"'{scores.pair(bad[0])}'; check the embeddings"
         )
         raise DataError(msg)
-    digits = 9 if scores.scores.dtype == np.float32 else 17
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="\n") as stream,
-    ):
+    check_ids((*scores.enroll_ids, *scores.test_ids), "write_scores")
+    fast = len(scores) >= FAST_LINES and importlib.util.find_spec("polars") is not None
+    write = _polars_writer(scores) if fast else functools.partial(_write_plain, scores)
+    with atomic_path(path) as temporary, open_output(temporary) as stream:
         for start in range(0, len(scores), LINES_AT_ONCE):
-            part = slice(start, start + LINES_AT_ONCE)
-            ends = [""] * len(scores.scores[part])
-            if scores.is_target is not None:
-                ends = [" target" if yes else " nontarget" for yes in scores.is_target[part]]
-            stream.writelines(
-                f"{scores.enroll_ids[enroll]} {scores.test_ids[test]} {score:.{digits}g}{end}\n"
-                for enroll, test, score, end in zip(
-                    scores.enroll[part].tolist(),
-                    scores.test[part].tolist(),
-                    scores.scores[part].tolist(),
-                    ends,
-                    strict=True,
-                )
-            )
+            part = slice(start, min(start + LINES_AT_ONCE, len(scores)))
+            write(stream, part)
             if progress is not None:
-                progress(len(ends))
+                progress(part.stop - start)
+
+
+def _write_plain(scores: Scores, stream: BinaryIO, part: slice) -> None:
+    """Write some lines of a score file."""
+    columns = [
+        [scores.enroll_ids[code] for code in scores.enroll[part].tolist()],
+        [scores.test_ids[code] for code in scores.test[part].tolist()],
+        scores.scores[part].astype(str).tolist(),
+    ]
+    if scores.is_target is not None:
+        columns.append([LABELS[not yes] for yes in scores.is_target[part].tolist()])
+    stream.write("".join(f"{' '.join(row)}\n" for row in zip(*columns, strict=True)).encode())
+
+
+def _polars_writer(scores: Scores) -> Callable[[BinaryIO, slice], None]:
+    """The same for many lines, whose numbers may be spelled another way (1e-5 for 1e-05)."""
+    import polars as pl  # noqa: PLC0415 (slow to import, and only large files need it)
+
+    enroll, test, labels = (
+        pl.Series(values, dtype=pl.String)
+        for values in (scores.enroll_ids, scores.test_ids, LABELS)
+    )
+
+    def write(stream: BinaryIO, part: slice) -> None:
+        """Write some lines."""
+        columns = [
+            enroll.gather(scores.enroll[part]).alias("enroll"),
+            test.gather(scores.test[part]).alias("test"),
+            pl.Series("score", scores.scores[part]),
+        ]
+        if scores.is_target is not None:
+            columns.append(labels.gather((~scores.is_target[part]).astype(np.uint32)))
+        table = pl.DataFrame(columns)
+        table.write_csv(stream, include_header=False, separator=" ", quote_style="never")
+
+    return write
 
 
 def align_scores(
@@ -176,17 +249,14 @@ def align_scores(
         test = _translate(trials.test_ids, scores.test_ids)[test]
     if np.array_equal(enroll, scores.enroll) and np.array_equal(test, scores.test):
         return scores.scores
-    have = keys(scores.enroll, scores.test)
+    have = pair_keys(scores.enroll, scores.test)
     order = np.argsort(have, kind="stable")
-    want = keys(enroll, test)
+    want = pair_keys(enroll, test)
     row = np.minimum(np.searchsorted(have, want, sorter=order), len(have) - 1)
     found = order[row]
     missing = np.flatnonzero((have[found] != want) | (enroll < 0) | (test < 0))
     if len(missing):
-        first = ", ".join(
-            f"'{trials.enroll_ids[trials.enroll[k]]} {trials.test_ids[trials.test[k]]}'"
-            for k in missing[:5]
-        )
+        first = ", ".join(f"'{trials.pair(k)}'" for k in missing[:5])
         msg = (
             f"{name} need every trial of the list, got none for {len(missing)} of {len(trials)}: "
             f"{first}; score the same list"

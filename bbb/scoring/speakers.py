@@ -1,4 +1,4 @@
-"""Speakers of utterances and of trials, for training back-ends and for the bootstrap."""
+"""Speakers of utterances and of trials, and utterances of enrolled models."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ def read_utt2spk(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read Kaldi's ``utt2spk``.
 
     Args:
-        path: Lines ``utterance speaker``.
+        path: Lines ``utterance speaker``, plain or gzip.
 
     Returns:
         Speaker by utterance.
@@ -45,6 +45,44 @@ def read_utt2spk(path: str | os.PathLike[str]) -> dict[str, str]:
         msg = f"{path}:0: expected at least one utterance, got an empty file; was it written fully?"
         raise FormatError(msg)
     return speakers
+
+
+def read_enroll_map(path: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Read which utterances enrol each model.
+
+    Args:
+        path: Lines ``model utterance [utterance ...]`` (the form of spk2utt), plain or gzip; the
+            lines of one model add up.
+
+    Returns:
+        Utterance ids by model id.
+
+    Raises:
+        FormatError: If a line has fewer than two fields, an utterance enrols a model twice, or
+            the file is empty; it names the line.
+    """
+    models: dict[str, dict[str, None]] = {}
+    for number, line in numbered_lines(path):
+        model, *utterances = line.split()
+        if not utterances:
+            msg = (
+                f"{path}:{number}: expected 'model utterance [utterance ...]', got 1 field; add "
+                "the model's utterances"
+            )
+            raise FormatError(msg)
+        enrolled = models.setdefault(model, {})
+        for utterance in utterances:
+            if utterance in enrolled:
+                msg = (
+                    f"{path}:{number}: expected each utterance of a model once, got '{utterance}' "
+                    f"again for '{model}'; remove it"
+                )
+                raise FormatError(msg)
+            enrolled[utterance] = None
+    if not models:
+        msg = f"{path}:0: expected at least one model, got an empty file; was it written fully?"
+        raise FormatError(msg)
+    return {model: list(enrolled) for model, enrolled in models.items()}
 
 
 def speakers_of(ids: Iterable[str], utt2spk: Mapping[str, str]) -> list[str]:

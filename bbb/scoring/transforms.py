@@ -1,50 +1,17 @@
 """Transforms of embeddings with scikit-learn's interface, for use in its pipelines."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from bbb.errors import DataError, ShapeError
+from bbb.scoring._moments import mean_and_covariance, whitening
+from bbb.scoring._rows import as_rows, centre_rows
 from bbb.scoring.cosine import unit_rows
 
 Floats = NDArray[np.floating[Any]]
-
-
-def as_rows(vectors: ArrayLike, dim: int | None = None, *, name: str = "embeddings") -> Floats:
-    """Embeddings as a floating array.
-
-    Args:
-        vectors: Shape (utterances, dim).
-        dim: Dimension that they must have; None takes any.
-        name: What to call them in the message.
-
-    Returns:
-        The same values, shape (utterances, dim).
-
-    Raises:
-        ShapeError: If the shape is another one.
-        DataError: If a value is NaN or infinite.
-    """
-    rows = np.asarray(vectors)
-    if not np.issubdtype(rows.dtype, np.floating):
-        rows = rows.astype(np.float64)
-    if rows.ndim != 2 or (dim is not None and rows.shape[1] != dim) or not len(rows):  # noqa: PLR2004
-        needed = "dim" if dim is None else dim
-        msg = (
-            f"{name} need shape (utterances, {needed}), got {rows.shape}; use the model that the "
-            "back-end was trained with"
-        )
-        raise ShapeError(msg)
-    if not np.isfinite(rows).all():
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        msg = (
-            f"{name} need finite values, got NaN or infinity in {len(bad)} rows, the first in row "
-            f"{bad[0]}; extract them again"
-        )
-        raise DataError(msg)
-    return rows
 
 
 class Centering(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sklearn has no types
@@ -67,8 +34,63 @@ class Centering(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sklear
 
     def transform(self, X: ArrayLike) -> Floats:  # noqa: N803 (sklearn's name)
         """Embeddings less the mean, of the same floating type, shape (utterances, dim)."""
-        rows = as_rows(X, len(self.mean_))
-        return np.asarray(rows - self.mean_.astype(rows.dtype))
+        return centre_rows(X, self.mean_)
+
+
+class Whitening(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sklearn has no types
+    """Subtract the mean, and make the covariance of the training embeddings the identity.
+
+    The whitened values are the principal components divided by their deviations; dimensions that
+    are constant or collinear give no component, with a warning.
+
+    Attributes:
+        mean_: Shape (dim,), float64.
+        map_: Shape (dim, rank), float64.
+
+    Example:
+        A chain for scikit-learn's Pipeline, and scores of two trials:
+
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from bbb.scoring import PLDA
+        >>> rng = np.random.default_rng(0)
+        >>> speakers = np.repeat(np.arange(40), 5)
+        >>> x = rng.normal(size=(40, 9))[speakers] + 0.2 * rng.normal(size=(200, 9))
+        >>> chain = make_pipeline(Whitening(), LengthNorm(), PLDA()).fit(x, speakers)
+        >>> z = chain[:-1].transform(x)
+        >>> llr = chain[-1].llr(z, z, np.array([0, 0]), np.array([1, 5]))
+        >>> bool(llr[0] > 0 > llr[1])
+        True
+    """
+
+    mean_: NDArray[np.float64]
+    map_: NDArray[np.float64]
+
+    def fit(self, X: ArrayLike, y: object = None) -> "Whitening":  # noqa: ARG002, N803 (sklearn's)
+        """Learn from embeddings of shape (utterances, dim); y is not used.
+
+        Args:
+            X: Embeddings.
+            y: Not used.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ShapeError: If the shape is another one.
+            DataError: If a value is not finite.
+            NumericsError: If all embeddings are equal.
+        """  # noqa: DOC502 (raised by the helpers)
+        rows = as_rows(X)
+        self.mean_, covariance = mean_and_covariance(rows)
+        self.map_, _, notes = whitening(covariance, self.mean_, rows.dtype)
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        return self
+
+    def transform(self, X: ArrayLike) -> Floats:  # noqa: N803 (sklearn's name)
+        """Whitened embeddings, of the same floating type, shape (utterances, rank)."""
+        rows = centre_rows(X, self.mean_)
+        return np.asarray(rows @ self.map_.astype(rows.dtype))
 
 
 class LengthNorm(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sklearn has no types

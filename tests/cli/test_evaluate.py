@@ -1,5 +1,6 @@
 """``bbb evaluate``: the table, the JSON file, the picture, and honest errors."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from bbb.cli.main import main
-from bbb.scoring import bootstrap_ci, equal_error_rate, min_dcf
+from bbb.scoring import bootstrap_ci, equal_error_rate, evaluate, min_dcf, paired_bootstrap
 
 SPEAKERS, UTTS = 12, 3
 
@@ -87,9 +88,99 @@ def test_table_and_picture(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("det.png").stat().st_size > 2000
 
 
+@pytest.mark.usefixtures("folder")
+def test_presets_have_a_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "scores", "--preset", "sre16", "--json", "result.json"]) == 0
+    report, truth = json.loads(Path("result.json").read_text()), np.load("truth.npz")
+    costs = [min_dcf(truth["scores"], truth["same"], p) for p in (0.01, 0.005)]
+    assert list(report["min_dcf"].values()) == costs
+    assert report["min_dcf_mean"] == np.mean(costs)
+    assert "min-DCF, mean" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
+def test_operating_points_with_costs() -> None:
+    words = ["--p-target", "0.05", "0.01:10:1", "--c-fa", "2", "--det", "d.pdf"]
+    main(["evaluate", "scores", *words, "--histogram", "h.png", "--json", "result.json"])
+    report, truth = json.loads(Path("result.json").read_text()), np.load("truth.npz")
+    assert report["min_dcf"] == {
+        "0.05": min_dcf(truth["scores"], truth["same"], 0.05, 1.0, 2.0),
+        "0.01:10:1": min_dcf(truth["scores"], truth["same"], 0.01, 10.0),
+    }
+    assert min(Path(name).stat().st_size for name in ("d.pdf", "h.png")) > 2000
+
+
+@pytest.mark.usefixtures("folder")
+def test_conditions_of_speakers(capsys: pytest.CaptureFixture[str]) -> None:
+    genders = ["f" if k < 5 else "m" for k in range(SPEAKERS)]
+    Path("gender").write_text("".join(f"s{k} {name}\n" for k, name in enumerate(genders)))
+    words = ["evaluate", "scores", "--utt2spk", "utt2spk", "--conditions", "gender"]
+    assert main([*words, "--json", "result.json"]) == 0
+    report, truth = json.loads(Path("result.json").read_text()), np.load("truth.npz")
+    assert list(report["conditions"]) == ["f", "f-m", "m"]
+    assert report["conditions"]["f-m"] == {"num_target": 0, "num_nontarget": 15 * 21}
+    female = (truth["first"] < 5) & (truth["second"] < 5)
+    part = evaluate(truth["scores"][female], truth["same"][female])
+    assert report["conditions"]["f"] == part
+    shown = capsys.readouterr().out
+    assert "pooled" in shown
+    assert f"{part['eer']:.2%}" in shown
+
+
+@pytest.mark.usefixtures("folder")
+def test_conditions_of_a_nist_key() -> None:
+    lines = [line.split() for line in Path("trials").read_text().splitlines()]
+    rows = [(a, b, label, "yn"[k % 2]) for k, (a, b, label) in enumerate(lines)]
+    header = ("modelid", "segmentid", "targettype", "phone_num_match")
+    Path("key").write_text("".join("\t".join(row) + "\n" for row in (header, *rows)))
+    words = ["evaluate", "plain", "--trials", "key", "--by", "phone_num_match"]
+    assert main([*words, "--json", "result.json"]) == 0
+    report, truth = json.loads(Path("result.json").read_text()), np.load("truth.npz")
+    odd = np.arange(len(rows)) % 2 == 1
+    assert report["conditions"]["n"] == evaluate(truth["scores"][odd], truth["same"][odd])
+
+
+@pytest.mark.usefixtures("folder")
+def test_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    truth = np.load("truth.npz")
+    lines = [line.split() for line in Path("scores").read_text().splitlines()]
+    other = truth["scores"] + np.random.default_rng(1).normal(size=len(lines))
+    Path("other").write_text(
+        "".join(f"{a} {b} {x!r}\n" for (a, b, *_), x in zip(lines, other.tolist(), strict=True))
+    )
+    words = ["evaluate", "scores", "--compare", "other", "--ci", "60", "--utt2spk", "utt2spk"]
+    assert main([*words, "--det", "det.png", "--json", "result.json"]) == 0
+    found = json.loads(Path("result.json").read_text())["comparison"]
+    speakers = tuple(np.char.add("s", truth[side].astype(str)) for side in ("first", "second"))
+    expected = paired_bootstrap(
+        truth["scores"], other, truth["same"], speakers=speakers, num_resamples=60
+    )
+    assert found["eer"] == dataclasses.asdict(expected)
+    assert (found["scores"], found["bootstrap"]["unit"]) == ("other", "speaker")
+    assert set(found["min_dcf"]) == {"0.01", "0.001"}
+    shown = capsys.readouterr().out
+    for text in ("B: other", "B - A", "95 % interval by speaker", "p-value"):
+        assert text in shown
+
+
+@pytest.mark.usefixtures("folder")
+def test_streamed_figures_are_the_same() -> None:
+    main(["evaluate", "scores", "--json", "one.json", "--preset", "sre08"])
+    main(["evaluate", "scores", "--json", "two.json", "--preset", "sre08", "--stream"])
+    one, two = (json.loads(Path(name).read_text()) for name in ("one.json", "two.json"))
+    assert one.pop("cllr") == pytest.approx(two.pop("cllr"), rel=1e-12)
+    assert one == two
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["scores", "--stream", "--ci", "5"], "forgets them, got --ci; leave one or the other"),
+        (["plain", "--stream"], "plain:1: expected 'enroll test score target|nontarget'"),
+        (["scores", "--preset", "sre99"], "preset needs one of voxceleb, sre08"),
+        (["scores", "--p-target", "0.1:1"], "needs p_target or p_target:c_miss:c_fa, got '0.1:1'"),
+        (["scores", "--by", "gender"], "expected a NIST header with 'gender', got none"),
+        (["scores", "--compare", "trials"], "trials:1: expected a number as the score"),
         (["plain"], "plain has no labels; name the trial list with --trials"),
         (["none"], "none:0: no such file"),
         (["scores", "--det", "det.jpg"], "ending in .png, .pdf, .svg, got 'det.jpg'"),

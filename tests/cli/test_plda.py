@@ -1,5 +1,6 @@
 """``bbb plda``: trains and writes a back-end, or says what is wrong first."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,52 @@ def test_one_utterance_per_speaker(capsys: pytest.CaptureFixture[str]) -> None:
 def test_options(extra: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*WORDS, *extra]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+def test_adapts_while_it_trains_and_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(1)
+    write_embeddings(
+        "new.npz", Embeddings(tuple(map(str, range(50))), 2.0 + 3.0 * rng.normal(size=(50, 5)))
+    )
+    adapt = ["--adapt-from", "new.npz", "--adapt-method", "kaldi"]
+    assert main([*WORDS, "--lda-dim", "3", *adapt]) == 0
+    assert "20 speakers, adapted to 50 utterances by kaldi" in capsys.readouterr().out
+    at_once = PLDABackend.load("out/plda.npz")
+    main([*WORDS, "--lda-dim", "3"])
+    trained = PLDABackend.load("out/plda.npz")
+    words = ["plda", "--plda", "out/plda.npz", *adapt, "--output", "out/adapted.npz"]
+    assert main(words) == 0
+    adapted = PLDABackend.load("out/adapted.npz")
+    np.testing.assert_array_equal(adapted.plda_.transform_, at_once.plda_.transform_)
+    assert np.linalg.norm(adapted.mean_ - trained.mean_) > 1.0
+
+
+@pytest.mark.usefixtures("folder")
+def test_files_of_kaldi(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*WORDS, "--lda-dim", "3"])
+    trained = PLDABackend.load("out/plda.npz")
+    trained.to_kaldi("kaldi")
+    names = ["--transform", "kaldi/transform.mat", "--mean", "kaldi/mean.vec"]
+    assert main(["plda", "--plda", "kaldi/plda", *names, "--output", "again.npz"]) == 0
+    again = PLDABackend.load("again.npz")
+    for name, values in trained.arrays().items():
+        np.testing.assert_allclose(again.arrays()[name], values, atol=1e-12)
+    assert "wrote again.npz: dimension 5 to 3, from kaldi/plda" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "needs --embeddings and --utt2spk to train, or else --plda .*got neither"),
+        (["--embeddings", "x.npz"], "got --embeddings$"),
+        (["--plda", "p.npz", "--utt2spk", "u"], "got --utt2spk with --plda"),
+        (["--plda", "p.npz", "--mean", "m"], "--transform and --mean need --plda with a PLDA of K"),
+        (["--plda", "p.npz"], "p.npz:0: no such file"),
+        (["--plda", "plda"], "plda:0: expected a file"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_sources(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plda", *words, "--output", "out.npz"]) == 1
+    assert re.search(message, capsys.readouterr().err, flags=re.MULTILINE)

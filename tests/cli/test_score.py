@@ -12,6 +12,8 @@ from bbb.scoring import (
     cosine_scores,
     read_embeddings,
     read_scores,
+    read_trials,
+    score_uncertain_trials,
     write_embeddings,
 )
 
@@ -100,12 +102,45 @@ def test_options_may_stand_in_a_file() -> None:
     assert len(read_scores("out/scores")) == 400
 
 
+@pytest.mark.parametrize("system", [COSINE, PLDA], ids=["cosine", "plda"])
+@pytest.mark.usefixtures("folder")
+def test_normalisation(system: list[str]) -> None:
+    write_embeddings("cohort.npz", Embeddings(IDS, read_embeddings("x.scp").embeddings + 0.1))
+    Path("utt2spk").write_text("".join(f"{key} {key.split('-')[0]}\n" for key in IDS))
+    results = []
+    for words in (
+        [],
+        ["--norm", "z"],
+        ["--norm", "t"],
+        ["--norm", "s"],
+        ["--top-n", "30"],
+        ["--top-n", "10", "--cohort-utt2spk", "utt2spk"],
+    ):
+        cohort = ["--cohort", "cohort.npz"] if words else []
+        assert main([*system, *OUT, *cohort, *words]) == 0
+        results.append(read_scores("out/scores").scores)
+    _, z, t, s, top, speakers = results
+    np.testing.assert_allclose((z + t) / 2, s, rtol=1e-4, atol=1e-4)
+    assert len({tuple(each) for each in results}) == 6
+    assert np.isfinite(top + speakers).all()
+
+
 FAULTS = {
     "no back-end": (["score", "--backend", "plda", *COSINE[3:], *OUT], "needs --plda FILE"),
     "two back-ends": ([*COSINE, *OUT, "--plda", "plda.npz"], "--plda needs --backend plda"),
     "no such file": ([*COSINE, *OUT, "--mean-from", "none.npz"], "none.npz:0: no such file"),
     "unknown key": ([*COSINE, *OUT, "--mean-form", "x.scp"], "; did you mean"),
-    "not built": ([*COSINE, *OUT, "--cohort", "x.scp"], "cohort'"),
+    "norm without a cohort": ([*COSINE, *OUT, "--norm", "z"], "--norm needs --cohort FILE"),
+    "top_n without a cohort": ([*COSINE, *OUT, "--top-n", "9"], "--top-n needs --cohort FILE"),
+    "top_n of z": (
+        [*COSINE, *OUT, "--cohort", "x.scp", "--norm", "z", "--top-n", "9"],
+        "--top-n needs --norm as, got --norm z",
+    ),
+    "small cohort": ([*COSINE, *OUT, "--cohort", "x.scp"], "needs 300 cohort scores, got 120"),
+    "cohort speakers": (
+        [*COSINE, *OUT, "--cohort", "x.scp", "--cohort-utt2spk", "utt2spk"],
+        "utt2spk:0: no such file",
+    ),
 }
 
 
@@ -139,4 +174,46 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "--mean-from" in shown
     assert "bbb score --backend plda" in shown
-    assert "--cohort" not in shown
+    assert "--cohort" in shown
+
+
+@pytest.mark.parametrize("words", [COSINE, PLDA])
+@pytest.mark.usefixtures("folder")
+def test_uncertain_embeddings(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    x = read_embeddings("x.scp")
+    doubt = np.ones_like(x.embeddings) * [4.0, 0.1, 0.1, 0.1, 0.1]
+    known = Embeddings(x.ids, x.embeddings, doubt.astype(np.float32))
+    write_embeddings("u.npz", known)
+    plain = [*words, *OUT, "--enroll", "u.npz", "--test", "u.npz"]
+    backend = PLDABackend.load("plda.npz") if words is PLDA else None
+    for kind in ("diagonal", "full"):
+        assert main([*plain, "--uncertainty", kind]) == 0
+        expected = score_uncertain_trials(
+            read_trials("trials"), known, known, backend=backend, full=kind == "full"
+        )
+        np.testing.assert_allclose(read_scores("out/scores").scores, expected.scores, rtol=1e-5)
+    assert main([*words, *OUT, "--uncertainty", "full"]) == 1
+    assert "needs enrolment embeddings with covariances" in capsys.readouterr().err
+    assert main([*plain, "--uncertainty", "full", "--cohort", "u.npz"]) == 1
+    assert "--cohort needs --uncertainty none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [COSINE, PLDA])
+@pytest.mark.usefixtures("folder")
+def test_draws(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    x, rng = read_embeddings("x.scp"), np.random.default_rng(1)
+    each = []
+    for draw in (1, 2, 3):
+        noisy = x.embeddings + 0.3 * rng.normal(size=x.embeddings.shape).astype(np.float32)
+        write_embeddings(f"d{draw}.scp", Embeddings(x.ids, noisy))
+        sides = ["--enroll", f"d{draw}.scp", "--test", f"d{draw}.ark"]
+        assert main([*words, *OUT, *sides, "--mean-from", f"d{draw}.scp"]) == 0
+        each.append(read_scores("out/scores").scores)
+    names = ["--enroll", "d{draw}.scp", "--test", "d{draw}.ark", "--mean-from", "d{draw}.scp"]
+    assert main([*words, *OUT, *names, "--draws", "3"]) == 0
+    expected = np.mean(each, axis=0)
+    if words is PLDA:
+        expected = np.log(np.mean(np.exp(each), axis=0))
+    np.testing.assert_allclose(read_scores("out/scores").scores, expected, atol=1e-4)
+    assert main([*words, *OUT, "--draws", "3"]) == 1
+    assert "--draws needs {draw} in --enroll and in --test" in capsys.readouterr().err

@@ -140,6 +140,18 @@ class TestErrors:
         with pytest.raises(ShapeError, match="PLDABackend needs one speaker per embedding"):
             PLDABackend().fit(corpus(5, 5, seed=0)[0], [1, 2])
 
+    def test_no_repetition_keeps_principal_components(self) -> None:
+        x, labels = corpus(30, 6, seed=0)
+        with (
+            pytest.warns(UserWarning, match="principal components are kept"),
+            pytest.warns(UserWarning, match="gives each half of the variance"),
+        ):
+            backend = PLDABackend(lda_dim=8, min_utts=1).fit(x, np.arange(len(x)))
+        z = backend.transform(x)
+        first, second = np.triu_indices(len(x), 1)
+        scores = backend.plda_.llr(z, z, first, second)
+        assert equal_error_rate(scores, labels[first] == labels[second]) < 0.4
+
     def test_too_few_speakers(self) -> None:
         x, _ = corpus(30, 1, seed=0)
         with pytest.raises(DataError, match="at least 2 utterances, got 0 of 30; add"):

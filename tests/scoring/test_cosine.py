@@ -46,8 +46,8 @@ def test_memory_does_not_grow_with_the_gathered_rows() -> None:
 
 def test_progress() -> None:
     done: list[int] = []
-    cosine_scores(*lists(10_000), progress=done.append)
-    assert sum(done) == 10_000
+    cosine_scores(*lists(20_000), progress=done.append)
+    assert sum(done) == 20_000
     assert len(done) == 3
 
 
@@ -66,3 +66,11 @@ def test_dimensions() -> None:
         cosine_scores(enroll, test, first, second[:5])
     with pytest.raises(ShapeError, match=r"test need shape \(utterances, dim\)"):
         cosine_scores(enroll, test[0], first, second)
+
+
+@pytest.mark.parametrize("row", [-1, 40])
+def test_indices(row: int) -> None:
+    enroll, test, first, second = lists(10)
+    second[4] = row
+    with pytest.raises(ShapeError, match=r"rows from 0 to 39, got (-1|\d+) to "):
+        cosine_scores(enroll, test, first, second)

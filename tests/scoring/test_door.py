@@ -44,7 +44,7 @@ def test_unknown_names_are_refused() -> None:
     "code",
     [
         "import bbb.scoring\nfor name in bbb.scoring.__all__: getattr(bbb.scoring, name)",
-        "import bbb.cli.score, bbb.cli.plda, bbb.cli.fuse, bbb.cli.evaluate",
+        "import bbb.cli.score, bbb.cli.plda, bbb.cli.fuse, bbb.cli.calibrate, bbb.cli.evaluate",
     ],
 )
 def test_torch_stays_out(code: str) -> None:

@@ -1,11 +1,16 @@
 """Embeddings: Kaldi and npz round trips, and what is refused."""
 
+import contextlib
+import itertools
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import kaldiio
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bbb.errors import ConfigError, DataError, FormatError, ShapeError
 from bbb.scoring import Embeddings, read_embeddings, write_embeddings
@@ -88,7 +93,7 @@ def test_a_failed_write_leaves_the_old_pair(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(kaldiio, "save_ark", full)
+    monkeypatch.setattr("bbb.scoring.embeddings.ark_entry", full)
     with pytest.raises(OSError, match="No space left"):
         write_embeddings(tmp_path / "x.ark", Embeddings(("other",), np.zeros((1, 2))))
     assert read_embeddings(tmp_path / "x.scp").ids == IDS
@@ -112,6 +117,11 @@ class TestContents:
     def test_repeated_ids(self) -> None:
         with pytest.raises(DataError, match="distinct ids, got 'a' more than once"):
             Embeddings(("a", "b", "a"), np.zeros((3, 2)))
+
+    @pytest.mark.parametrize("name", ["", "a b", "a\tb", "a\n"])
+    def test_ids_that_no_table_can_hold(self, name: str) -> None:
+        with pytest.raises(DataError, match="Embeddings needs ids without blanks"):
+            Embeddings(("a", name), np.zeros((2, 2)))
 
     @pytest.mark.parametrize("shape", [(2, 5), (3,), (3, 5, 1)])
     def test_shape(self, shape: tuple[int, ...]) -> None:
@@ -175,6 +185,27 @@ class TestBrokenFiles:
         with pytest.raises(FormatError, match=r"expected the array 'ids' in the archive"):
             read_embeddings(tmp_path / "x.npz")
 
+    @pytest.mark.parametrize(
+        "arrays",
+        [
+            {"ids": np.array("ab"), "embeddings": np.zeros((2, 2))},
+            {"ids": np.array([["a"], ["b"]]), "embeddings": np.zeros((2, 2))},
+            {"ids": np.array([b"\xff", b"b"]), "embeddings": np.zeros((2, 2))},
+            {"ids": np.array([0.5, 1.0]), "embeddings": np.zeros((2, 2))},
+            {"ids": np.array(["a", "b"]), "embeddings": np.array([["x"], ["y"]])},
+            {"ids": np.array(["a", "b"]), "embeddings": np.zeros((2, 2), complex)},
+            {
+                "ids": np.array(["a", "b"]),
+                "embeddings": np.zeros((2, 2)),
+                "covariances": np.zeros((2, 2), "M8[s]"),
+            },
+        ],
+    )
+    def test_npz_of_other_types(self, arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
+        np.savez(tmp_path / "x.npz", **arrays)
+        with pytest.raises(FormatError, match=r"x.npz:0: expected .*the array '(ids|embed|cov)"):
+            read_embeddings(tmp_path / "x.npz")
+
     def test_npz_with_faults_names_the_file(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "x.npz", ids=["a"], embeddings=np.full((1, 2), np.nan))
         with pytest.raises(DataError, match=r"x.npz: Embeddings need finite .* 'a'"):
@@ -183,7 +214,7 @@ class TestBrokenFiles:
     def test_dimensions_must_agree(self, tmp_path: Path) -> None:
         vectors = {"a": np.zeros(3, np.float32), "b": np.zeros(4, np.float32)}
         kaldiio.save_ark(str(tmp_path / "x.ark"), vectors)
-        with pytest.raises(FormatError, match=r"of 3 values .* got shape \(4,\) for 'b'"):
+        with pytest.raises(FormatError, match=r"expected 3 values .* for 'a', got 4 for 'b'"):
             read_embeddings(tmp_path / "x.ark")
 
     def test_matrices_are_not_vectors(self, tmp_path: Path) -> None:
@@ -217,6 +248,65 @@ class TestBrokenFiles:
         (tmp_path / "x.scp").write_text("a none.ark:5\n")
         with pytest.raises(FormatError, match=r"x.scp:1: no such archive 'none.ark'"):
             read_embeddings(tmp_path / "x.scp")
+
+    def test_a_huge_length_is_not_allocated(self, tmp_path: Path) -> None:
+        (tmp_path / "x.ark").write_bytes(b"a \0BDV \4\xff\xff\xff\x7f12345678")
+        with pytest.raises(FormatError, match=r"x.ark:0: 'a': the vector is not complete"):
+            read_embeddings(tmp_path / "x.ark")
+
+    @pytest.mark.parametrize("target", ["x.ark:99999999999999999999999", "x.ark:\u0662", "\0:1"])
+    def test_offsets_and_names_that_cannot_be(self, target: str, tmp_path: Path) -> None:
+        write_embeddings(tmp_path / "x.ark", example())
+        (tmp_path / "y.scp").write_text(f"a {target}\n", encoding="utf-8")
+        with pytest.raises(FormatError, match=r"y.scp:1: "):
+            read_embeddings(tmp_path / "y.scp")
+
+    def test_an_offset_behind_the_end(self, tmp_path: Path) -> None:
+        write_embeddings(tmp_path / "x.ark", example())
+        (tmp_path / "y.scp").write_text("a x.ark:999999999999999\n")
+        with pytest.raises(FormatError, match=r"y.scp:1: 'a': expected a Kaldi vector"):
+            read_embeddings(tmp_path / "y.scp")
+
+
+PIECE = st.sampled_from(
+    [
+        *(b"a", b"b", b" ", b"\n", b"[", b" ]", b"1.5", b"nan", b"1e39", b"\xff", b"a [ 1 2 ]\n"),
+        *(b"\0B", b"FV ", b"DV ", b"\4", b"\0BFV \4\2\0\0\0", b"\0\0\x80\x3f"),
+    ]
+)
+ONCE = settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+class TestFuzz:
+    @ONCE
+    @given(pieces=st.lists(PIECE, max_size=12))
+    def test_arks(self, pieces: list[bytes], tmp_path: Path) -> None:
+        (tmp_path / "x.ark").write_bytes(b"".join(pieces))
+        with contextlib.suppress(FormatError, DataError):
+            read_embeddings(tmp_path / "x.ark")
+
+    @ONCE
+    @given(
+        line=st.text("ab x.ark:0123456789|[]/\0\t\u00a0é", max_size=16),
+        content=st.lists(PIECE, max_size=4),
+    )
+    def test_scps(self, line: str, content: list[bytes], tmp_path: Path) -> None:
+        (tmp_path / "x.ark").write_bytes(b"".join(content))
+        (tmp_path / "x.scp").write_text(f"a x.ark:2\n{line}", encoding="utf-8")
+        with contextlib.suppress(FormatError, DataError):
+            read_embeddings(tmp_path / "x.scp")
+
+    @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+    def test_every_changed_byte_of_an_npz(self, save: Callable[..., None], tmp_path: Path) -> None:
+        save(tmp_path / "x.npz", ids=["a", "b"], embeddings=np.ones((2, 2), np.float32))
+        data = (tmp_path / "x.npz").read_bytes()
+        for place, flip in itertools.product(range(len(data)), (1, 32, 255)):
+            changed = bytes([data[place] ^ flip])
+            (tmp_path / "x.npz").write_bytes(data[:place] + changed + data[place + 1 :])
+            with contextlib.suppress(FormatError, DataError, ShapeError):
+                read_embeddings(tmp_path / "x.npz")
 
 
 class Trap:

@@ -1,10 +1,18 @@
-"""Fusion: standardised means, matched by trial."""
+"""Fusion: standardised means and weighted sums, matched by trial."""
 
 import numpy as np
 import pytest
 
 from bbb.errors import ConfigError, DataError, ShapeError
-from bbb.scoring import Fusion, Scores, equal_error_rate, fuse_mean
+from bbb.scoring import (
+    Calibration,
+    Fusion,
+    Scores,
+    cllr,
+    equal_error_rate,
+    fuse_mean,
+    min_cllr,
+)
 
 
 def scores(values: np.ndarray, *, labels: bool = True, order: np.ndarray | None = None) -> Scores:
@@ -98,13 +106,51 @@ class TestErrors:
             fuse_mean([scores(A), scores(np.full(300, 0.1))])
 
     def test_not_finite(self) -> None:
-        with pytest.raises(DataError, match="NaN or infinity in system 1"):
+        with pytest.raises(DataError, match="NaN or infinity in column 1"):
             fuse_mean([scores(np.where(A > 0, A, np.inf)), scores(B)])
 
     def test_shape(self) -> None:
-        with pytest.raises(ShapeError, match=r"shape \(trials, systems\), got \(300,\)"):
+        with pytest.raises(ShapeError, match=r"shape \(trials, columns\), got \(300,\)"):
             Fusion().fit(A)
 
     def test_method(self) -> None:
-        with pytest.raises(ConfigError, match="method 'mean', got 'vote'"):
+        with pytest.raises(ConfigError, match="method 'mean' or 'logistic', got 'vote'"):
             Fusion("vote")  # type: ignore[arg-type]
+
+
+class TestLogistic:
+    LABELS = np.arange(6000) % 3 == 0
+    SYSTEMS = np.random.default_rng(7).normal(size=(6000, 2)) + LABELS[:, None] * [1.0, 2.0]
+
+    def test_weights_are_those_of_the_generator(self) -> None:
+        # The log-likelihood ratio of unit normals a apart is a s - a a / 2.
+        fusion = Fusion("logistic", 0.3).fit(self.SYSTEMS * [1.0, 10.0], self.LABELS)
+        np.testing.assert_allclose(fusion.coef_ * [1.0, 10.0], [1.0, 2.0], atol=0.2)
+        assert fusion.intercept_ == pytest.approx(-2.5, abs=0.3)
+
+    def test_one_system_is_calibration(self) -> None:
+        fusion = Fusion("logistic", 0.1).fit(self.SYSTEMS[:, :1], self.LABELS)
+        model = Calibration("logistic", 0.1).fit(self.SYSTEMS[:, 0], self.LABELS)
+        np.testing.assert_array_equal(
+            fusion.transform(self.SYSTEMS[:, :1]), model.transform(self.SYSTEMS[:, 0])
+        )
+
+    def test_better_than_the_mean_of_unequal_systems(self) -> None:
+        bad = np.column_stack((self.SYSTEMS[:, 1], np.random.default_rng(1).normal(size=6000)))
+        fused = Fusion("logistic", 0.3).fit_transform(bad, self.LABELS)
+        assert cllr(fused, self.LABELS) < min_cllr(Fusion().fit_transform(bad), self.LABELS)
+
+    def test_negative_weight(self) -> None:
+        with pytest.warns(UserWarning, match="system 2 gets a negative weight, -2"):
+            Fusion("logistic").fit(self.SYSTEMS * [1.0, -1.0], self.LABELS)
+
+    def test_collinear_systems(self) -> None:
+        first = self.SYSTEMS[:, 0]
+        with pytest.warns(UserWarning, match="Fusion: columns are collinear"):
+            fusion = Fusion("logistic").fit(np.stack((first, 5 * first + 1), 1), self.LABELS)
+        # Both standardised systems get the same weight.
+        assert fusion.coef_[0] == pytest.approx(5 * fusion.coef_[1], rel=1e-3)
+
+    def test_no_labels(self) -> None:
+        with pytest.raises(DataError, match="by 'logistic' needs labels, got none"):
+            Fusion("logistic").fit(self.SYSTEMS)

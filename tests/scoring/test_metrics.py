@@ -2,13 +2,23 @@
 
 import math
 import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bbb.errors import ConfigError, DataError, ShapeError
-from bbb.scoring import act_dcf, cllr, det_curve, equal_error_rate, min_cllr, min_dcf
+from bbb.scoring import (
+    act_dcf,
+    cllr,
+    det_curve,
+    equal_error_rate,
+    min_cllr,
+    min_dcf,
+    rocch_eer,
+    threshold_at,
+)
 
 
 def gaussian(targets: int = 200, nontargets: int = 1800) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +78,8 @@ class TestDegenerateTable:
     def test_nan_is_an_error(self) -> None:
         scores, labels = gaussian()
         scores[100:120] = np.nan
-        for metric in (equal_error_rate, min_dcf, act_dcf, cllr, min_cllr, det_curve):
+        metrics = (equal_error_rate, min_dcf, act_dcf, cllr, min_cllr, det_curve)
+        for metric in (*metrics, rocch_eer, threshold_at):
             with pytest.raises(DataError, match="got 20 NaN, the first at trial 100"):
                 metric(scores, labels)
 
@@ -80,6 +91,72 @@ class TestDegenerateTable:
     def test_empty_lists_are_an_error(self) -> None:
         with pytest.raises(DataError, match="got no target trial"):
             equal_error_rate(np.array([]), np.array([], dtype=bool))
+
+
+def tied_lists(number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Short lists with many ties, of any balance, and some with none."""
+    rng = np.random.default_rng(0)
+    while number:
+        labels = rng.random(rng.integers(2, 40)) < rng.choice([0.1, 0.5, 0.9])
+        if labels.any() and not labels.all():
+            decimals = rng.choice([0, 1, 9])
+            yield np.round(rng.normal(rng.choice([0.0, 2.0]) * labels), decimals), labels
+            number -= 1
+
+
+class TestDefinitions:
+    """Thousands of short lists against loops over thresholds and priors."""
+
+    def test_eer_and_min_dcf(self) -> None:
+        for scores, labels in tied_lists(2000):
+            eer, dcf = definition(scores, labels, 0.1)
+            assert equal_error_rate(scores, labels) == pytest.approx(eer, abs=1e-12)
+            assert min_dcf(scores, labels, 0.1) == pytest.approx(dcf, abs=1e-12)
+
+    def test_min_dcf_of_many_targets_looks_everywhere(self) -> None:
+        rng = np.random.default_rng(0)
+        for decimals, p_target in [(1, 0.01), (3, 0.5), (9, 0.2), (9, 0.999)]:
+            labels = rng.random(6000) < 0.5
+            scores = np.round(rng.normal(1.5 * labels), decimals)
+            fnr, fpr, thresholds = det_curve(scores, labels)
+            cost = p_target * fnr + (1 - p_target) * fpr
+            trivial = min(p_target, 1 - p_target)
+            assert min_dcf(scores, labels, p_target) == pytest.approx(cost.min() / trivial)
+            best = thresholds == threshold_at(scores, labels, p_target)
+            assert cost[best] == pytest.approx(cost.min())
+
+    def test_rocch_eer_is_the_worst_bayes_error(self) -> None:
+        for scores, labels in tied_lists(300):
+            fnr, fpr, _ = det_curve(scores, labels)
+            # At the worst prior two DET points cost the same.
+            rise, fall = fnr[:, None] - fnr, fpr[:, None] - fpr
+            with np.errstate(invalid="ignore", divide="ignore"):
+                priors = (fall / (fall - rise)).ravel()
+            priors = priors[(priors >= 0) & (priors <= 1)]
+            worst = np.min(priors[:, None] * fnr + (1 - priors[:, None]) * fpr, axis=1).max()
+            assert rocch_eer(scores, labels) == pytest.approx(worst, abs=1e-12)
+            assert rocch_eer(scores, labels) <= equal_error_rate(scores, labels) + 1e-12
+
+    def test_thresholds(self) -> None:
+        for scores, labels in tied_lists(500):
+            fnr, fpr, thresholds = det_curve(scores, labels)
+            # Rates are quotients; where they are equal, only counts say so.
+            assert threshold_at(scores, labels) == thresholds[fnr - fpr > -1e-12][0]
+            threshold = threshold_at(scores, labels, 0.3, 2.0)
+            assert threshold == math.inf or threshold in scores[labels]
+            cost = 0.6 * fnr + 0.7 * fpr
+            assert cost[thresholds == threshold] == pytest.approx(cost.min())
+
+    @pytest.mark.parametrize("p_target", [0.01, 0.02, 0.03, 0.04, 0.1, 0.3])
+    def test_act_dcf_at_a_threshold_between_two_singles(self, p_target: float) -> None:
+        # The Bayes threshold is no float32; a score next to it is on the right side.
+        threshold = math.log((1 - p_target) / p_target)
+        near = np.float32(threshold)
+        for end in (-9, 9):
+            for score in (near, np.nextafter(near, np.float32(end))):
+                expected = 0.0 if float(score) >= threshold else 1.0
+                scores = np.array([score, -9], np.float32)
+                assert act_dcf(scores, [True, False], p_target) == expected
 
 
 class TestInputs:
@@ -123,15 +200,18 @@ class TestInputs:
         equal_error_rate(scores, labels)
         np.testing.assert_array_equal(scores, kept)
 
-    def test_float32_needs_no_double_copy(self) -> None:
-        scores, labels = gaussian(20_000, 180_000)
+    @pytest.mark.parametrize("metric", [equal_error_rate, min_dcf, act_dcf, cllr])
+    def test_scores_are_copied_once(self, metric: Callable[..., float]) -> None:
+        scores, labels = gaussian(200_000, 800_000)
         single = scores.astype(np.float32)
+        expected = metric(scores, labels)
         tracemalloc.start()
-        value = equal_error_rate(single, labels)
+        value = metric(single, labels)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert value == pytest.approx(equal_error_rate(scores, labels), abs=1e-6)
-        assert peak < 2 * single.nbytes
+        assert value == pytest.approx(expected, abs=1e-5)
+        # And some blocks of 65,536 scores, a third of this array.
+        assert peak < 1.4 * single.nbytes
 
 
 class TestKnownValues:
@@ -163,6 +243,9 @@ class TestKnownValues:
 
     def test_cllr_of_large_ratios_is_finite(self) -> None:
         assert cllr([-1000.0, -1000.0], [True, False]) == pytest.approx(500.0 / math.log(2.0))
+        # Alone, a target with a ratio of -1000 costs 1442.7 bits, half of the mean of both classes.
+        assert 2.0 * cllr([-1000.0, -1e9], [True, False]) == pytest.approx(1442.695, abs=1e-3)
+        assert math.isfinite(cllr(np.array([-1e38, 1e38], np.float32), [True, False]))
 
     def test_cllr_against_the_formula(self) -> None:
         rng = np.random.default_rng(0)
@@ -179,12 +262,13 @@ class TestKnownValues:
         assert cllr(scores, labels) - min_cllr(scores, labels) < 2e-3
         assert cllr(scores + 3.0, labels) - min_cllr(scores + 3.0, labels) > 0.1
 
-    def test_min_cllr_against_llreval(self) -> None:
+    def test_min_cllr_and_rocch_against_llreval(self) -> None:
         pav = pytest.importorskip("llreval.pav_rocch", reason="llreval is not installed")
         oracle = pytest.importorskip("llreval.cllr")
-        scores, labels = gaussian()
-        expected = oracle.min_cllr(pav.PAV(scores, labels.astype(int)))
-        assert min_cllr(scores, labels) == pytest.approx(expected, abs=1e-10)
+        for scores, labels in (gaussian(), (np.round(gaussian()[0], 1), gaussian()[1])):
+            pooled = pav.PAV(scores, labels.astype(int))
+            assert min_cllr(scores, labels) == pytest.approx(oracle.min_cllr(pooled), abs=1e-10)
+            assert rocch_eer(scores, labels) == pytest.approx(pav.ROCCH(pooled).EER(), abs=1e-10)
 
     def test_det_curve_ends(self) -> None:
         curve = det_curve(*gaussian())

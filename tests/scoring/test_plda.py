@@ -1,10 +1,13 @@
 """PLDA: likelihood ratios by the joint Gaussians, estimation, singular data, files."""
 
+import tracemalloc
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
@@ -80,6 +83,29 @@ class TestScores:
         assert single.dtype == np.float32
         np.testing.assert_allclose(single, double, atol=1e-4 * np.abs(double).max())
 
+    def test_every_pair_by_one_matrix_product(self) -> None:
+        model, rng = known(3), np.random.default_rng(1)
+        enroll, test = rng.normal(size=(6, 3)), rng.normal(size=(9, 3))
+        first, second = (index.ravel() for index in np.indices((6, 9)))
+        for num in (None, np.array([1, 3, 1, 2, 3, 3])):
+            matrix = model.llr_matrix(enroll, test, num_enroll=num)
+            scores = model.llr(enroll, test, first, second, num_enroll=num)
+            np.testing.assert_allclose(matrix.ravel(), scores)
+        single = model.llr_matrix(enroll.astype(np.float32), test.astype(np.float32))
+        assert single.dtype == np.float32
+
+    def test_long_lists_take_no_memory_but_their_scores(self) -> None:
+        model, x = known(3), np.zeros((4, 3), dtype=np.float32)
+        index = np.zeros(1_000_000, dtype=np.int32)
+        model.llr(x, x, index[:10], index[:10])
+        tracemalloc.start()
+        try:
+            model.llr(x, x, index, index)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 1.3 * 4 * len(index)
+
     def test_ratios_are_calibrated(self) -> None:
         # 300 new speakers; over 20 seeds the loss was at most 0.011 bits.
         x, labels, _, _ = sample(600, 4, 3)
@@ -122,12 +148,44 @@ class TestTraining:
         assert (np.diff(model.between_var_) <= 0).all()
 
     @pytest.mark.parametrize("seed", range(4))
-    def test_em_never_loses_likelihood(self, seed: int) -> None:
+    def test_em_gains_likelihood(self, seed: int) -> None:
         counts = np.random.default_rng(seed).integers(1, 9, 40)
         x, labels, _, _ = sample(40, counts, 6, seed)
         gains = np.diff(PLDA(num_iters=60).fit(x, labels).log_likelihoods_)
         assert (gains > -1e-8 * len(x)).all()
         assert gains[0] > 0
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        counts=st.lists(st.integers(1, 6), min_size=2, max_size=20),
+        dim=st.integers(1, 8),
+        collinear=st.integers(0, 2),
+        scale=st.floats(1e-3, 1e3),
+        shrinkage=st.sampled_from([0.0, 0.3]),
+        seed=st.integers(0, 1000),
+    )
+    def test_em_never_loses_likelihood(  # noqa: PLR0917 (hypothesis names them)
+        self,
+        counts: list[int],
+        dim: int,
+        collinear: int,
+        scale: float,
+        shrinkage: float,
+        seed: int,
+    ) -> None:
+        x, labels, _, _ = sample(len(counts), np.array(counts), dim, seed)
+        x = np.column_stack((scale * x, x[:, :1] * np.arange(1, collinear + 1)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                model = PLDA(num_iters=20, shrinkage=shrinkage).fit(x, labels)
+            except NumericsError as error:
+                # So few speakers that chance makes them differ less than their utterances do.
+                assert "speakers that differ more" in str(error)  # noqa: PT017 (or no error)
+                return
+        gains = np.diff(model.log_likelihoods_)
+        assert (gains > -1e-7 * (1.0 + np.abs(model.log_likelihoods_[1:]))).all()
+        assert np.isfinite(model.llr(x, x, np.array([0]), np.array([len(x) - 1]))).all()
 
     def test_log_likelihood_is_that_of_the_joint_gaussians(self) -> None:
         x, labels, _, _ = sample(15, np.arange(1, 16), 3)
@@ -153,6 +211,33 @@ class TestTraining:
         found = [model.mean_[0], model.between_cov_[0, 0], model.within_cov_[0, 0]]
         np.testing.assert_allclose(found, [best.x[0], *np.exp(best.x[1:])], rtol=1e-3, atol=1e-3)
         assert model.log_likelihoods_[-1] == pytest.approx(-best.fun, abs=1e-5)
+
+    def test_em_reaches_a_direct_maximum_in_two_dimensions(self) -> None:
+        x, labels, _, _ = sample(30, np.arange(30) % 3 + 3, 2)
+        corner = np.tril_indices(2)
+
+        def covariances(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            factors = np.zeros((2, 2, 2))
+            factors[0][corner], factors[1][corner] = parameters[2:5], parameters[5:]
+            return factors[0] @ factors[0].T, factors[1] @ factors[1].T
+
+        def loss(parameters: np.ndarray) -> float:
+            between, within = covariances(parameters)
+            total = 0.0
+            for speaker in range(30):
+                own = x[labels == speaker]
+                cov = np.kron(np.ones((len(own), len(own))), between)
+                cov += np.kron(np.eye(len(own)), within)
+                mean = np.tile(parameters[:2], len(own))
+                total -= multivariate_normal(mean, cov, allow_singular=True).logpdf(own.ravel())
+            return total
+
+        best = minimize(loss, [1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0], tol=1e-6)
+        model = PLDA(num_iters=1000).fit(x, labels)
+        between, within = covariances(best.x)
+        np.testing.assert_allclose(model.between_cov_, between, atol=3e-3)
+        np.testing.assert_allclose(model.within_cov_, within, atol=3e-3)
+        assert model.log_likelihoods_[-1] == pytest.approx(-best.fun, abs=1e-4)
 
     def test_training_does_not_depend_on_order_or_names(self) -> None:
         x, labels, _, _ = sample(20, 5, 4)
@@ -216,11 +301,51 @@ class TestDifficultData:
         assert eigenvalues[2] == pytest.approx(0.0, abs=1e-8)
 
     def test_no_repetition(self) -> None:
-        x, _, _, _ = sample(30, 1, 3)
-        with pytest.raises(DataError, match="got 30 speakers with at most 1"):
-            PLDA().fit(x, np.arange(30))
-        with pytest.raises(DataError, match="got 1 speakers with at most 30"):
-            PLDA().fit(x, np.zeros(30))
+        x, labels, _, _ = sample(60, 4, 3)
+        for method in ("em", "moments"):
+            with pytest.warns(UserWarning, match="no speaker has two utterances.*each half"):
+                model = PLDA(method).fit(x, np.arange(len(x)))  # type: ignore[arg-type]
+            np.testing.assert_allclose(model.within_cov_, np.cov(x.T, bias=True) / 2)
+            np.testing.assert_allclose(model.between_cov_, model.within_cov_)
+            expected = multivariate_normal(x.mean(axis=0), np.cov(x.T, bias=True)).logpdf(x).sum()
+            np.testing.assert_allclose(model.log_likelihoods_, [expected])
+        first, second = np.triu_indices(len(x), 1)
+        scores = model.llr(x, x, first, second)
+        assert equal_error_rate(scores, labels[first] == labels[second]) < 0.4
+        with pytest.raises(DataError, match="needs two speakers, got 1"):
+            PLDA().fit(x, np.zeros(len(x)))
+
+    @pytest.mark.parametrize("method", ["em", "moments"])
+    def test_units_do_not_matter(self, method: str) -> None:
+        x, labels, _, _ = sample(40, 6, 4)
+        units = np.array([1e-7, 1.0, 1e5, 30.0])
+        pairs = np.triu_indices(40, 1)
+        one, two = (PLDA(method).fit(rows, labels) for rows in (x, x * units))  # type: ignore[arg-type]
+        assert two.log_likelihoods_[-1] == pytest.approx(
+            one.log_likelihoods_[-1] - len(x) * np.log(units).sum()
+        )
+        np.testing.assert_allclose(two.llr(x * units, x * units, *pairs), one.llr(x, x, *pairs))
+
+    def test_float32_with_a_large_mean(self) -> None:
+        x, labels, _, _ = sample(100, 6, 4)
+        single = (x + 20_000.0).astype(np.float32)
+        double = single.astype(np.float64)
+        pairs = np.triu_indices(60, 1)
+        one, two = PLDA().fit(single, labels), PLDA().fit(double, labels)
+        np.testing.assert_allclose(one.within_cov_, two.within_cov_, rtol=1e-6, atol=1e-9)
+        expected = two.llr(double, double, *pairs)
+        np.testing.assert_allclose(one.llr(single, single, *pairs), expected, atol=2e-3)
+        constant = np.column_stack((single, np.full(len(x), 0.1, dtype=np.float32)))
+        with pytest.warns(UserWarning, match="fill only 4 of 5"):
+            PLDA().fit(constant, labels)
+
+    def test_log_likelihood_of_rank_deficient_data(self) -> None:
+        x, labels, _, _ = sample(30, 5, 2)
+        turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0][:2]
+        plain = PLDA().fit(x, labels)
+        with pytest.warns(UserWarning, match="fill only 2 of 3"):
+            turned = PLDA().fit(x @ turn, labels)
+        np.testing.assert_allclose(turned.log_likelihoods_, plain.log_likelihoods_)
 
     def test_a_collapsed_model(self) -> None:
         with pytest.raises(NumericsError, match="embeddings that differ, got equal ones"):

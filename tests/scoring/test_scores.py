@@ -1,5 +1,8 @@
 """Score files: exact round trips, keys instead of line order, faults with their line."""
 
+import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bbb.errors import DataError, FormatError, ShapeError
-from bbb.scoring import Scores, Trials, _table, align_scores, read_scores, read_trials, write_scores
+from bbb.scoring import (
+    Scores,
+    Trials,
+    _table,
+    align_scores,
+    iter_scores,
+    read_scores,
+    read_trials,
+    write_scores,
+)
 
 TEXT = "a u1 1.5 target\na u2 -2 nontarget\nb u1 1e-3 nontarget\n"
 
@@ -104,6 +116,60 @@ def test_both_readers_agree_on_any_text(text: str, tmp_path: Path) -> None:
     assert results[0] == results[1]
 
 
+class TestIterate:
+    @pytest.mark.parametrize("block", [4, 64, 2**20])
+    @pytest.mark.usefixtures("reader")
+    def test_blocks_are_the_file(self, block: int, tmp_path: Path) -> None:
+        path = tmp_path / "scores.gz"
+        written = Scores.of(trials(100), np.random.default_rng(0).normal(size=100))
+        write_scores(path, written)
+        scores, is_target = zip(*iter_scores(path, block=block), strict=True)
+        assert (len(scores) > 1) == (block < 2**20)
+        np.testing.assert_array_equal(np.concatenate(scores), written.scores)
+        np.testing.assert_array_equal(np.concatenate(is_target), written.is_target)
+
+    @pytest.mark.parametrize(
+        ("text", "match"),
+        [
+            ("\na u1 1.5\n", r"scores:2: expected .* got 3 fields; write the scores with labels"),
+            (TEXT + "b u2 nan target\n", r"scores:4: expected a number"),
+            (TEXT + "b u2 1 yes\n", r"scores:4: expected the label"),
+            (TEXT + "b u2 1\n", r"scores:4: expected .* got 3 fields"),
+            ("", r"scores:0: expected at least one line"),
+        ],
+    )
+    @pytest.mark.parametrize("block", [4, 2**20])
+    @pytest.mark.usefixtures("reader")
+    def test_faults_name_the_line(self, text: str, match: str, block: int, tmp_path: Path) -> None:
+        with pytest.raises(FormatError, match=match):
+            list(iter_scores(write(tmp_path, text), block=block))
+
+    def test_memory_does_not_grow_with_the_file(self, tmp_path: Path) -> None:
+        # In a process of its own, which knows its own peak, and what polars takes too.
+        code = """
+import resource, sys
+from bbb.scoring import _table, iter_scores
+_table.FAST_BYTES = 0
+peaks = []
+for path in sys.argv[1:]:
+    lines = sum(len(scores) for scores, _ in iter_scores(path, block=2**20))
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(lines, *peaks)
+"""
+        text = "".join(
+            f"speaker-{k % 97}/model utterance-{k} {k}.5 target\n" for k in range(100_000)
+        )
+        small, large = tmp_path / "small", tmp_path / "large"
+        small.write_text(text)
+        large.write_text(text * 10)
+        words = [sys.executable, "-c", code, str(small), str(large)]
+        out = subprocess.run(words, capture_output=True, check=True, text=True).stdout
+        lines, before, after = map(int, out.split())
+        assert lines == 1_000_000
+        assert large.stat().st_size > 40 * 2**20
+        assert (after - before) * 2**10 < 16 * 2**20
+
+
 class TestWrite:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("labelled", [True, False])
@@ -121,10 +187,54 @@ class TestWrite:
         else:
             assert back.is_target is None
 
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("name", ["scores", "scores.gz"])
+    @pytest.mark.parametrize("labelled", [True, False])
+    def test_both_writers_agree(
+        self,
+        dtype: type,
+        name: str,
+        labelled: bool,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        rng = np.random.default_rng(0)
+        values = (rng.normal(size=3000) * 10.0 ** rng.integers(-40, 37, 3000)).astype(dtype)
+        values[:3] = np.inf, -np.inf, -0.0
+        listed = trials(3000)
+        odd = ('"m"', "a,b", "é", "#", "'", "\\", "null")
+        scores = Scores(
+            odd,
+            listed.test_ids,
+            listed.enroll,
+            listed.test,
+            values,
+            listed.is_target if labelled else None,
+        )
+        monkeypatch.setattr("bbb.scoring.scores.LINES_AT_ONCE", 1000)
+        rows = []
+        for limit in (0, 2**40):
+            monkeypatch.setattr("bbb.scoring.scores.FAST_LINES", limit)
+            write_scores(tmp_path / name, scores)
+            data = (tmp_path / name).read_bytes()
+            text = (gzip.decompress(data) if name.endswith(".gz") else data).decode()
+            fields = [line.split(" ") for line in text.splitlines()]
+            rows.append([(*row[:2], float(row[2]), *row[3:]) for row in fields])
+            np.testing.assert_array_equal(read_scores(tmp_path / name).scores.astype(dtype), values)
+        assert rows[0] == rows[1]
+        assert rows[0][1][:3] == ("a,b", "u1", -np.inf)
+
+    @pytest.mark.parametrize("name", ["", "a b", "a\n"])
+    def test_ids_that_would_break_the_file(self, name: str, tmp_path: Path) -> None:
+        path, index = write(tmp_path, TEXT), np.zeros(1, np.int32)
+        with pytest.raises(DataError, match="write_scores needs ids without blanks"):
+            write_scores(path, Scores(("a",), (name,), index, index, np.zeros(1)))
+        assert path.read_text() == TEXT
+
     def test_lines_are_as_documented(self, tmp_path: Path) -> None:
         path = tmp_path / "new" / "scores"
         write_scores(path, Scores.of(trials(2), np.array([0.1, -3.0], dtype=np.float32)))
-        assert path.read_text() == "m0 u0 0.100000001 target\nm1 u1 -3 nontarget\n"
+        assert path.read_text() == "m0 u0 0.1 target\nm1 u1 -3.0 nontarget\n"
 
     def test_nan_is_refused_and_the_old_file_stays(self, tmp_path: Path) -> None:
         path = write(tmp_path, TEXT)

@@ -1,5 +1,9 @@
 """Trial lists: three formats told apart by content, every fault with its line."""
 
+import contextlib
+import functools
+import gzip
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bbb.errors import FormatError
+from bbb.errors import ConfigError, FormatError
 from bbb.scoring import Trials, _table, read_trials
 
 KALDI = "a u1 target\na u2 nontarget\nb u1 nontarget\n"
+LABEL = ("nontarget", "target")
 SAME = {
     "kaldi": KALDI,
     "voxceleb": "1 a u1\n0 a u2\n0 b u1\n",
@@ -37,6 +42,17 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def reading(fast_bytes: int, size: int = _table.BLOCK_BYTES) -> Iterator[None]:
+    """Read blocks of ``size`` bytes, by polars where the first has as many as ``fast_bytes``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_table, "FAST_BYTES", fast_bytes)
+        for module in ("trials", "scores"):
+            small = functools.partial(_table.read_blocks, size=size)
+            patch.setattr(f"bbb.scoring.{module}.read_blocks", small)
+        yield
+
+
 def plain(trials: Trials) -> list[tuple[str, str, bool]]:
     return [
         (trials.enroll_ids[enroll], trials.test_ids[test], bool(target))
@@ -60,6 +76,7 @@ WRONG = {
     "two fields": ("a u1\n", r"trials:1: expected .* got 2 fields; is the label column missing"),
     "later line": (KALDI + "b u2\n", r"trials:4: expected 'enroll test .*', got 2 fields"),
     "extra field": (KALDI + "b u2 target x\n", r"trials:4: expected .*, got 4 fields"),
+    "blank of unicode": (KALDI + "b\u00a0c u2 target\n", r"trials:4: .* got 4 fields"),
     "label": (KALDI + "b u2 Target\n", r"trials:4: .* got 'Target'; correct the label"),
     "label after blank": (KALDI + "\nb u2 yes\n", r"trials:5: expected the label target"),
     "number": ("1 a u1\n2 a u2\n", r"trials:2: expected the label 1 or 0 in field 1, got '2'"),
@@ -72,7 +89,7 @@ WRONG = {
     "no label": ("modelid segmentid side\na u1 a\n", r"trials:1: expected a column 'targettype'"),
     "channel": (
         "modelid segmentid side targettype\na u1 b target\n",
-        r"trials:1: expected side 'a' in every line, got sides \['b'\]",
+        r"trials:2: expected side 'a' in every line, got 'b'; split",
     ),
     "nist fields": ("modelid segmentid targettype\na u1\n", r"trials:2: expected the 3 fields"),
     "header only": ("modelid segmentid targettype\n", r"trials:1: expected trials below"),
@@ -125,29 +142,150 @@ LINE = st.lists(FIELD, max_size=4).flatmap(
 )
 
 
-@settings(
+ONCE = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(lines=st.lists(LINE, max_size=5), ends=st.sampled_from(["\n", "\r\n"]))
-def test_any_text_parses_or_names_a_line(lines: list[str], ends: str, tmp_path: Path) -> None:
+
+
+@ONCE
+@given(
+    lines=st.lists(LINE, max_size=5),
+    ends=st.sampled_from(["\n", "\r\n"]),
+    size=st.sampled_from([4, 9, 2**20]),
+)
+def test_any_text_parses_or_names_a_line(
+    lines: list[str], ends: str, size: int, tmp_path: Path
+) -> None:
     path = tmp_path / "trials"
     path.write_bytes(ends.join(lines).encode())
     results = []
     for limit in (0, 2**40):
-        _table.FAST_BYTES, kept = limit, _table.FAST_BYTES
-        try:
-            results.append(plain(read_trials(path)))
-        except FormatError as error:
-            name, number, _ = str(error).removeprefix(str(path)).split(":", 2)
-            assert name == ""
-            assert int(number) >= 0
-            results.append(str(error))
-        finally:
-            _table.FAST_BYTES = kept
+        with reading(limit, size):
+            try:
+                results.append(plain(read_trials(path)))
+            except FormatError as error:
+                name, number, _ = str(error).removeprefix(str(path)).split(":", 2)
+                assert name == ""
+                assert int(number) >= 0
+                results.append(str(error))
     assert results[0] == results[1]
 
 
-def test_large_lists_agree_with_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@ONCE
+@given(
+    data=st.binary(max_size=30), magic=st.sampled_from([b"", b"PK\3\4", b"\x1f\x8b", b"\xef\xbb"])
+)
+def test_any_bytes_parse_or_name_a_line(data: bytes, magic: bytes, tmp_path: Path) -> None:
+    (tmp_path / "trials").write_bytes(magic + data)
+    with contextlib.suppress(FormatError):
+        read_trials(tmp_path / "trials")
+
+
+PAIRS = [(f"m{k % 5}", f"u{k % 13}", k % 13 == k % 5) for k in range(65)]
+LISTED = "\n".join(f"{enroll} {test} {LABEL[yes]}" for enroll, test, yes in PAIRS)
+
+
+@pytest.mark.parametrize("size", [4, 30, 100, 2**20])
+@pytest.mark.parametrize("fast", [0, 2**40])
+class TestBlocks:
+    def test_sizes_agree(self, fast: int, size: int, tmp_path: Path) -> None:
+        with reading(fast, size):
+            trials = read_trials(write(tmp_path, LISTED))
+        assert plain(trials) == PAIRS
+        assert trials.enroll_ids == tuple(dict.fromkeys(enroll for enroll, _, _ in PAIRS))
+        assert trials.test_ids == tuple(dict.fromkeys(test for _, test, _ in PAIRS))
+        assert trials.enroll.dtype == trials.test.dtype == np.int32
+
+    @pytest.mark.parametrize("head", ["", "\n\n", "\n modelid segmentid targettype\n\n"])
+    def test_lines_are_counted_across_blocks(
+        self, fast: int, size: int, head: str, tmp_path: Path
+    ) -> None:
+        before = head.count("\n") + 65
+        for line, match in {
+            "x": r"expected .* got 1 fields",
+            "m1 u1 no": "expected the label",
+            "m0 u0 nontarget": rf"expected .* got both for 'm0 u0' \(first in line {before - 64}\)",
+        }.items():
+            text = f"{head}{LISTED}\n{line}\n{LISTED}"
+            with reading(fast, size), pytest.raises(FormatError, match=f"s:{before + 1}: {match}"):
+                read_trials(write(tmp_path, text))
+
+    def test_odd_lines_are_read_one_by_one(self, fast: int, size: int, tmp_path: Path) -> None:
+        lines = LISTED.split("\n")
+        lines[3], lines[40] = f" {lines[3]}", lines[40].replace(" ", "\t\u2003")
+        with reading(fast, size):
+            trials = read_trials(write(tmp_path, "\n\n".join(lines)))
+        assert plain(trials) == PAIRS
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("form", SAME)
+def test_gzip_is_known_by_its_content(form: str, tmp_path: Path) -> None:
+    path = write(tmp_path, SAME[form])
+    expected = plain(read_trials(path))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert plain(read_trials(path)) == expected
+
+
+def test_without_polars_large_lists_are_read_as_small_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr(_table, "_polars", None)
+    with reading(0):
+        assert plain(read_trials(write(tmp_path, LISTED))) == PAIRS
+
+
+class TestBinary:
+    def test_round_trip(self, tmp_path: Path) -> None:
+        trials = read_trials(write(tmp_path, 'm"1 wav/é.wav target\nx ü nontarget\n'))
+        trials.save(tmp_path / "new" / "t.npz")
+        back = read_trials((tmp_path / "new" / "t.npz").rename(tmp_path / "any name"))
+        assert plain(back) == plain(trials)
+        assert (back.enroll_ids, back.test_ids) == (trials.enroll_ids, trials.test_ids)
+        assert back.enroll.dtype == back.test.dtype == np.int32
+
+    def test_name(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"ending in \.npz"):
+            read_trials(write(tmp_path, KALDI)).save(tmp_path / "t.bin")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("enroll", [0, 0, 2]),
+            ("test", [0, -1, 0]),
+            ("test", [0.0, 1.0, 0.0]),
+            ("test", [0, 1]),
+            ("enroll", [[0], [0], [1]]),
+            ("is_target", [1, 0, 0]),
+            ("is_target", [[True], [False], [True]]),
+            ("enroll_ids", [0xFF]),
+            ("test_ids", ["u1", "u2"]),
+        ],
+    )
+    def test_other_contents(self, name: str, value: list[object], tmp_path: Path) -> None:
+        read_trials(write(tmp_path, KALDI)).save(tmp_path / "t.npz")
+        with np.load(tmp_path / "t.npz") as archive:
+            arrays = dict(archive)
+        kind = {"enroll_ids": np.uint8}.get(name)
+        array = np.array(value, dtype=kind)
+        arrays[name] = (
+            array.astype(np.int32) if array.dtype == np.int64 and name != "is_target" else array
+        )
+        np.savez(tmp_path / "t.npz", **arrays)
+        with pytest.raises(FormatError, match=r"t.npz:0: expected .*; save the trial list again"):
+            read_trials(tmp_path / "t.npz")
+
+    def test_every_cut_is_seen(self, tmp_path: Path) -> None:
+        read_trials(write(tmp_path, KALDI)).save(tmp_path / "t.npz")
+        whole = (tmp_path / "t.npz").read_bytes()
+        for size in range(4, len(whole), 7):
+            (tmp_path / "t.npz").write_bytes(whole[:size])
+            with pytest.raises(FormatError, match=r"t.npz:0: not a complete \.npz"):
+                read_trials(tmp_path / "t.npz")
+
+
+def test_large_lists_agree_with_small_ones(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pairs = rng.integers(500, size=(20_000, 2))
     labels = [("nontarget", "target")[int(first * second % 7 == 0)] for first, second in pairs]
@@ -155,8 +293,8 @@ def test_large_lists_agree_with_small_ones(tmp_path: Path, monkeypatch: pytest.M
     path = write(tmp_path, text)
     both = []
     for limit in (0, 2**40):
-        monkeypatch.setattr(_table, "FAST_BYTES", limit)
-        both.append(read_trials(path))
+        with reading(limit):
+            both.append(read_trials(path))
     assert both[0].enroll_ids == both[1].enroll_ids
     assert both[0].test_ids == both[1].test_ids
     for name in ("enroll", "test", "is_target"):
