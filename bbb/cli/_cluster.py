@@ -1,4 +1,4 @@
-"""Where verbs compute blocks: here, or on a Dask cluster."""
+"""Where verbs compute blocks: on the cores of this machine, or on a Dask cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +21,9 @@ def mapper_at(address: str | None) -> Iterator["Mapper"]:
         What maps a function over blocks.
     """
     if address is None:
-        from bbb.scoring.mapping import local_map  # noqa: PLC0415 (--help needs none of these)
+        from bbb.scoring.mapping import thread_map  # noqa: PLC0415 (--help needs none of these)
 
-        yield local_map
+        yield thread_map
         return
     from bbb.scoring.cluster import ClusterMap, connect  # noqa: PLC0415
 

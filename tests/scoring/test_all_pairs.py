@@ -4,6 +4,7 @@ import pytest
 from bbb.errors import DataError, ShapeError
 from bbb.scoring import equal_error_rate, min_dcf
 from bbb.scoring.all_pairs import count_all_pairs
+from bbb.scoring.mapping import local_map, thread_map
 
 
 @pytest.fixture
@@ -54,3 +55,21 @@ def test_one_speaker_per_row(utterances):
     rows, speakers = utterances
     with pytest.raises(ShapeError, match="one speaker per row, 40 and 40"):
         count_all_pairs(rows, rows, speakers, speakers[:3])
+
+
+def test_threads_give_the_figures_of_one(utterances, monkeypatch):
+    monkeypatch.setattr("bbb.scoring.all_pairs.PAIRS", 100)
+    rows, speakers = utterances
+    one, many = (
+        count_all_pairs(rows, rows, speakers, speakers, mapper=mapper)
+        for mapper in (local_map, thread_map)
+    )
+    assert one.equal_error_rate() == many.equal_error_rate()
+    assert one.min_cllr() == many.min_cllr()
+
+
+def test_threads_keep_the_order_and_pass_errors_on():
+    items = [(number,) for number in range(100)]
+    assert list(thread_map(lambda base, number: base + number, [5], items)) == list(range(5, 105))
+    with pytest.raises(ZeroDivisionError):
+        list(thread_map(lambda number: 1 // number, [], [(1,), (0,)]))
