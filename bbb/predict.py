@@ -84,8 +84,7 @@ def predict(
 ) -> Tensor:
     """Output of ``model`` under several draws of its weights.
 
-    Dropout and batch norm are as in ``eval()``; there are no gradients; the model is left as it
-    was.
+    Dropout and batch norm are as in ``eval()``, without gradients; the model is left as it was.
 
     Each row of the result has exactly the distribution that the posterior gives it. Where every
     layer is "local" for ``x`` (as "auto" makes linear layers of small batches) the rows of one
@@ -126,6 +125,7 @@ def predict(
     local = not joint and all(layer.estimator_for(x, policy) == "local" for layer in layers)
 
     def run(size: int) -> Tensor:
+        """Draw some samples."""
         if local:
             return _run_local(model, layers, x, size, policy)
         return _run(model, layers, x, [_draw_eps(layers, generator) for _ in range(size)])

@@ -30,6 +30,7 @@ def deviation(weight: Tensor, loc: float | Tensor) -> Tensor:
 
 
 def sum_of_squares(tensor: Tensor) -> Tensor:
+    """Sum of the squares of all numbers, shape (), in one pass."""
     flat = tensor.reshape(-1)
     return torch.dot(flat, flat)
 

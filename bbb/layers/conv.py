@@ -45,6 +45,7 @@ class _BayesConvTranspose(LinearMapLayer):
         """Return what the twin returns; see `LinearMapLayer.forward`."""
 
         def run(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+            """Let the twin's forward have explicit weights."""
             standin = self._standin({"weight": weight, "bias": bias})
             return cast("Tensor", self.twin.forward(standin, input, output_size))
 

@@ -59,19 +59,13 @@ def count_all_pairs(
         (2, 4, 0.0)
     """  # noqa: DOC502 (by DetCounts)
     check_dims(left.shape, right.shape)
-    names = np.concatenate([np.asarray(left_speakers), np.asarray(right_speakers)])
-    if names.shape != (len(left) + len(right),):
-        msg = (
-            f"all pairs need one speaker per row, {len(left)} and {len(right)}, got "
-            f"{np.shape(left_speakers)} and {np.shape(right_speakers)}; align utt2spk"
-        )
-        raise ShapeError(msg)
-    codes = np.unique(names, return_inverse=True)[1]
-    sides = _Sides(left, right, codes[: len(left)], codes[len(left) :], each_once)
+    codes = _speaker_codes(left_speakers, right_speakers, (len(left), len(right)))
+    sides = _Sides(left, right, *codes, each_once)
     rows = max(1, PAIRS // max(1, len(right)))
     starts = [(start, min(start + rows, len(left))) for start in range(0, len(left), rows)]
 
     def over_blocks(function: Callable[..., Any], *more: object) -> Iterator[Any]:
+        """Map over the blocks, and tell the progress."""
         results = mapper(function, (sides, *more), starts)
         for (start, stop), result in zip(starts, results, strict=True):
             yield result
@@ -84,6 +78,33 @@ def count_all_pairs(
     for part in over_blocks(_nontargets, copy.deepcopy(counts)):
         counts.merge(part)
     return counts
+
+
+def _speaker_codes(
+    left: ArrayLike, right: ArrayLike, lengths: tuple[int, int]
+) -> tuple[Codes, Codes]:
+    """Numbers of the speakers of both sides.
+
+    Args:
+        left: Speaker of each row of one side.
+        right: Of the other.
+        lengths: Rows of both sides.
+
+    Returns:
+        The numbers, shapes (enrolments,) and (tests,).
+
+    Raises:
+        ShapeError: If there is not one speaker per row.
+    """
+    names = np.asarray(left), np.asarray(right)
+    if tuple(side.shape for side in names) != tuple((length,) for length in lengths):
+        msg = (
+            f"all pairs need one speaker per row, {lengths[0]} and {lengths[1]}, got "
+            f"{names[0].shape} and {names[1].shape}; align utt2spk"
+        )
+        raise ShapeError(msg)
+    codes = np.unique(np.concatenate(names), return_inverse=True)[1]
+    return codes[: lengths[0]], codes[lengths[0] :]
 
 
 class _Sides(NamedTuple):

@@ -85,6 +85,7 @@ class ClusterMap:
         source, waiting = iter(items), deque[tuple[tuple[object, ...], Any]]()
 
         def submit(*more: tuple[object, ...]) -> None:
+            """Send items to the workers."""
             for item in more:
                 future = self.client.submit(function, *handles, *item, pure=False)
                 waiting.append((item, future))

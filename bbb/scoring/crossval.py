@@ -52,7 +52,7 @@ def cross_validate(
         ConfigError: If there are fewer than 3 folds, or fewer speakers than folds.
         ShapeError: If the arrays differ in length.
         DataError: If some folds leave no trials of one class to learn from.
-    """
+    """  # noqa: DOC502 (ConfigError, by the deal)
     rows = np.asarray(scores)
     labels = check_labels(is_target, len(rows))
     if enroll_speakers.shape != labels.shape or test_speakers.shape != labels.shape:
@@ -61,14 +61,7 @@ def cross_validate(
             f"{enroll_speakers.shape} and {test_speakers.shape} for {len(labels)} trials"
         )
         raise ShapeError(msg)
-    names, codes = np.unique(np.concatenate((enroll_speakers, test_speakers)), return_inverse=True)
-    if not 3 <= num_folds <= len(names):  # noqa: PLR2004 (two folds leave nothing to learn from)
-        msg = (
-            f"cross_validate needs between 3 folds and one per speaker, got {num_folds} for "
-            f"{len(names)} speakers; change num_folds"
-        )
-        raise ConfigError(msg)
-    fold = (np.random.default_rng(seed).permutation(len(names)) % num_folds)[codes]
+    fold = _deal(np.concatenate((enroll_speakers, test_speakers)), num_folds, seed)
     left, right = fold[: len(labels)], fold[len(labels) :]
     low, high = np.minimum(left, right), np.maximum(left, right)
     result = np.empty(len(labels))
@@ -86,3 +79,27 @@ def cross_validate(
         fresh.fit(rows[train], labels[train])
         result[held] = fresh.transform(rows[held])
     return result
+
+
+def _deal(speakers: NDArray[Any], num_folds: int, seed: int) -> NDArray[np.intp]:
+    """Deal speakers into folds.
+
+    Args:
+        speakers: Names, shape (any,).
+        num_folds: Number of folds.
+        seed: Of the deal.
+
+    Returns:
+        Fold of each, shape (any,).
+
+    Raises:
+        ConfigError: If there are fewer than 3 folds, or fewer speakers than folds.
+    """
+    names, codes = np.unique(speakers, return_inverse=True)
+    if not 3 <= num_folds <= len(names):  # noqa: PLR2004 (two folds leave nothing to learn from)
+        msg = (
+            f"cross_validate needs between 3 folds and one per speaker, got {num_folds} for "
+            f"{len(names)} speakers; change num_folds"
+        )
+        raise ConfigError(msg)
+    return np.asarray((np.random.default_rng(seed).permutation(len(names)) % num_folds)[codes])

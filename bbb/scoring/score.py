@@ -1,6 +1,6 @@
 """From a trial list and embeddings to scores: every key is checked before any work is done."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.floating[Any]]
 Prepare: TypeAlias = Callable[[Floats, str], Floats]
+Statistics: TypeAlias = Callable[
+    [Floats, NDArray[np.intp] | None, Mapping[str, Sequence[str]]], CohortStatistics
+]
 Sides: TypeAlias = Callable[[Floats, Floats, NDArray[np.intp] | None], tuple[Floats, Floats]]
 
 
@@ -68,43 +71,73 @@ def score_trials(
         DataError: If a model or an embedding is missing; it gives the number and the first five.
             If the cohort is too small, or its scores do not vary.
     """  # noqa: DOC502 (raised by the shared checks)
-    if multi_enroll not in {"book", "mean"}:
-        msg = f"multi_enroll needs 'book' or 'mean', got '{multi_enroll}'; choose one"
-        raise ConfigError(msg)
-    groups, sizes = enrolment_rows(trials, enroll, enroll_map)
-    test_rows = test.rows(trials.test_ids, name="test embeddings")
-    used, groups = np.unique(groups, return_inverse=True)
-    left, right = enroll.embeddings[used], test.embeddings[test_rows]
     prepare, sides = _cosine(mean) if backend is None else _plda(backend, mean)
-    models = group_means(prepare(left, "enrolment embeddings"), groups, sizes)
-    tests = prepare(right, "test embeddings")
-    counts = sizes if multi_enroll == "book" else None
-    rows = sides(models, tests, counts)
-    scores = map_dots(mapper, *rows, trials.enroll, trials.test, progress=progress)
+    groups, sizes = enrolment_rows(trials, enroll, enroll_map)
+    models, tests = _rows_of(trials, enroll, test, prepare, (groups, sizes))
+    counts = sizes if _by_the_book(multi_enroll) else None
+    pair = *sides(models, tests, counts), trials.enroll, trials.test
+    scores = map_dots(mapper, *pair, progress=progress)
     if norm is None:
         return Scores.of(trials, scores)
     cohort = norm.average(prepare(norm.cohort.embeddings, "cohort embeddings"))
+    statistics = _statistics(norm, cohort, sides, progress)
+    models_of = {model: (enroll_map or {}).get(model, (model,)) for model in trials.enroll_ids}
+    tests_of = {key: (key,) for key in trials.test_ids}
+    if enroll is test and enroll_map is None and norm.method in {"s", "as"}:
+        both = _shared_statistics((models_of, models), (tests_of, tests), statistics)
+    else:
+        both = (
+            None if norm.method == "t" else statistics(models, counts, models_of),
+            None if norm.method == "z" else statistics(tests, None, tests_of),
+        )
+    return Scores.of(trials, normalise_scores(scores, trials.enroll, trials.test, *both))
+
+
+def _statistics(
+    norm: ScoreNorm, cohort: Floats, sides: Sides, progress: Callable[[int], None] | None
+) -> Statistics:
+    """How to get the cohort's statistics of one side."""
 
     def statistics(
         rows: Floats, counts: NDArray[np.intp] | None, utterances: Mapping[str, Sequence[str]]
     ) -> CohortStatistics:
-        """Those of one side."""
+        """Score the rows, and leave their own utterances out."""
         return norm.statistics(*sides(rows, cohort, counts), utterances, progress=progress)
 
-    models_of = {model: (enroll_map or {}).get(model, (model,)) for model in trials.enroll_ids}
-    tests_of = {key: (key,) for key in trials.test_ids}
-    one: CohortStatistics | None = None
-    other: CohortStatistics | None = None
-    if enroll is test and enroll_map is None and norm.method in {"s", "as"}:
-        # An utterance has the same scores with the cohort on either side.
-        both = dict(zip((*models_of, *tests_of), (*models, *tests), strict=True))
-        every = statistics(np.stack(list(both.values())), None, {key: (key,) for key in both})
-        row = {key: number for number, key in enumerate(both)}
-        one, other = (every.take(np.array([row[k] for k in ids])) for ids in (models_of, tests_of))
-    else:
-        one = None if norm.method == "t" else statistics(models, counts, models_of)
-        other = None if norm.method == "z" else statistics(tests, None, tests_of)
-    return Scores.of(trials, normalise_scores(scores, trials.enroll, trials.test, one, other))
+    return statistics
+
+
+def _shared_statistics(
+    models: tuple[Iterable[str], Floats], tests: tuple[Iterable[str], Floats], of: Statistics
+) -> tuple[CohortStatistics | None, CohortStatistics | None]:
+    """Statistics of both sides, each utterance once: it has the same scores on either side."""
+    rows = {key: row for side in (models, tests) for key, row in zip(*side, strict=True)}
+    every = of(np.stack(list(rows.values())), None, {key: (key,) for key in rows})
+    place = {key: number for number, key in enumerate(rows)}
+    one, other = (every.take(np.array([place[key] for key in side[0]])) for side in (models, tests))
+    return one, other
+
+
+def _by_the_book(multi_enroll: str) -> bool:
+    if multi_enroll not in {"book", "mean"}:
+        msg = f"multi_enroll needs 'book' or 'mean', got '{multi_enroll}'; choose one"
+        raise ConfigError(msg)
+    return multi_enroll == "book"
+
+
+def _rows_of(
+    trials: Trials,
+    enroll: Embeddings,
+    test: Embeddings,
+    prepare: Prepare,
+    enrolment: tuple[NDArray[np.intp], NDArray[np.intp]],
+) -> tuple[Floats, Floats]:
+    """Prepared models and test utterances of a list, in the order of its ids."""
+    test_rows = test.rows(trials.test_ids, name="test embeddings")
+    groups, sizes = enrolment
+    used, groups = np.unique(groups, return_inverse=True)
+    models = group_means(prepare(enroll.embeddings[used], "enrolment embeddings"), groups, sizes)
+    return models, prepare(test.embeddings[test_rows], "test embeddings")
 
 
 def score_all_pairs(
@@ -155,10 +188,12 @@ def _cosine(mean: ArrayLike | None) -> tuple[Prepare, Sides]:
     """How to prepare utterances for cosine, and two sides for dot products."""
 
     def prepare(rows: Floats, name: str) -> Floats:
+        """Centre, and scale to unit length."""
         centred = rows if mean is None else rows - np.asarray(mean, dtype=rows.dtype)
         return unit_rows(centred, name=name)
 
     def sides(left: Floats, right: Floats, _counts: object) -> tuple[Floats, Floats]:
+        """Scale means to unit length, too."""
         check_dims(left.shape, right.shape)
         return unit_rows(left), unit_rows(right)
 

@@ -52,19 +52,8 @@ def extract_embeddings(
         ConfigError: If draws are asked of a network without Bayesian layers, or a number is out of
             range.
         DataError: If an utterance cannot be read or gives an embedding that is not finite.
-    """
-    if num_samples > 0 and not any(name.endswith("_rho") for name, _ in network.named_parameters()):
-        msg = (
-            f"num_samples is {num_samples}, but the network has no Bayesian layer: every draw "
-            "would be the same; use num_samples=0"
-        )
-        raise ConfigError(msg)
-    if num_samples < 0 or max_frames < 2 * network.context_frames:
-        msg = (
-            f"extract_embeddings: needs num_samples >= 0 and max_frames >= "
-            f"{2 * network.context_frames}, got {num_samples} and {max_frames}"
-        )
-        raise ConfigError(msg)
+    """  # noqa: DOC502 (ConfigError, by the check)
+    _check(network, num_samples, max_frames)
     ids = data.utterances
     moments = _Moments(len(ids), network.embed_dim, covariance if num_samples > 1 else "none")
     modes = [(module, module.training) for module in network.modules()]
@@ -88,6 +77,31 @@ def extract_embeddings(
         for module, training in modes:
             module.training = training
     return Embeddings(ids=tuple(ids), embeddings=moments.mean, covariances=moments.covariances)
+
+
+def _check(network: XVector, num_samples: int, max_frames: int) -> None:
+    """Refuse draws that are all the same, and cuts that are too short.
+
+    Args:
+        network: The extractor.
+        num_samples: Weight draws.
+        max_frames: Longest part.
+
+    Raises:
+        ConfigError: If they do not go together.
+    """
+    if num_samples > 0 and not any(name.endswith("_rho") for name, _ in network.named_parameters()):
+        msg = (
+            f"num_samples is {num_samples}, but the network has no Bayesian layer: every draw "
+            "would be the same; use num_samples=0"
+        )
+        raise ConfigError(msg)
+    if num_samples < 0 or max_frames < 2 * network.context_frames:
+        msg = (
+            f"extract_embeddings: needs num_samples >= 0 and max_frames >= "
+            f"{2 * network.context_frames}, got {num_samples} and {max_frames}"
+        )
+        raise ConfigError(msg)
 
 
 def _features(data: DataDir, utterance: str, config: FeatureConfig) -> Tensor:
