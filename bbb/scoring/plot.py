@@ -161,4 +161,4 @@ def _probit_axes(axes: "Axes", shown: Sequence[float]) -> None:
         aspect="equal",
     )
     axes.grid(visible=True, linewidth=0.4, alpha=0.6)
-    axes.legend(loc="lower left", fontsize="small")
+    axes.legend(loc="upper right", fontsize="small")
