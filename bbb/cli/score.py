@@ -10,7 +10,12 @@ from bbb.cli._parse import parse
 from bbb.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bbb.scoring.backend import PLDABackend
+    from bbb.scoring.embeddings import Embeddings
+    from bbb.scoring.mapping import Mapper
     from bbb.scoring.normalisation import ScoreNorm
     from bbb.scoring.scores import Scores
     from bbb.scoring.trials import Trials
@@ -134,9 +139,8 @@ def main(argv: list[str]) -> None:
             "enroll_map": enroll_map,
             "multi_enroll": args.multi_enroll,
             "progress": progress,
-            "mapper": mapper,
         }
-        each = (_score(draw, trials, options) for draw in draws)
+        each = (_score(draw, trials, mapper, options) for draw in draws)
         scores = score_draws(each, llr=backend is not None and not args.cohort)
     with bar("writing", len(trials)) as progress:
         write_scores(args.output, scores, progress=progress)
@@ -152,20 +156,31 @@ def _at(args: Namespace, draw: int) -> Namespace:
     return numbered
 
 
-def _score(args: Namespace, trials: "Trials", options: dict[str, Any]) -> "Scores":
+def _score(
+    args: Namespace, trials: "Trials", mapper: "Mapper", options: dict[str, Any]
+) -> "Scores":
     """Read the embeddings, and score them."""
-    from bbb.scoring.embeddings import read_embeddings  # noqa: PLC0415 (--help needs none of these)
-    from bbb.scoring.score import score_trials  # noqa: PLC0415
+    from bbb.scoring.score import score_trials  # noqa: PLC0415 (--help needs none of these)
     from bbb.scoring.uncertainty import score_uncertain_trials  # noqa: PLC0415
+
+    *sides, mean = _read_sides(args)
+    if args.uncertainty == "none":
+        norm = _read_norm(args)
+        return score_trials(trials, *sides, mean=mean, norm=norm, mapper=mapper, **options)
+    full = args.uncertainty == "full"
+    return score_uncertain_trials(trials, *sides, mean=mean, full=full, **options)
+
+
+def _read_sides(
+    args: Namespace,
+) -> "tuple[Embeddings, Embeddings, NDArray[np.floating[Any]] | None]":
+    """Embeddings of both sides, one object where they are one file, and the mean to subtract."""
+    from bbb.scoring.embeddings import read_embeddings  # noqa: PLC0415 (--help needs none of these)
 
     enroll = read_embeddings(args.enroll)
     test = enroll if args.test == args.enroll else read_embeddings(args.test)
     mean = read_embeddings(args.mean_from).embeddings.mean(axis=0) if args.mean_from else None
-    if args.uncertainty == "none":
-        return score_trials(trials, enroll, test, mean=mean, norm=_read_norm(args), **options)
-    del options["mapper"]
-    full = args.uncertainty == "full"
-    return score_uncertain_trials(trials, enroll, test, mean=mean, full=full, **options)
+    return enroll, test, mean
 
 
 def _read_norm(args: Namespace) -> "ScoreNorm | None":
@@ -188,15 +203,12 @@ def _all_pairs(args: Namespace) -> None:
     from bbb._files import write_text  # noqa: PLC0415
     from bbb.cli._bar import bar  # noqa: PLC0415
     from bbb.cli._report import print_report  # noqa: PLC0415
-    from bbb.scoring.embeddings import read_embeddings  # noqa: PLC0415
     from bbb.scoring.evaluation import evaluate_counts  # noqa: PLC0415
     from bbb.scoring.score import score_all_pairs  # noqa: PLC0415
     from bbb.scoring.speakers import read_utt2spk  # noqa: PLC0415
 
     points = 0.01, 0.001
-    enroll = read_embeddings(args.enroll)
-    test = enroll if args.test == args.enroll else read_embeddings(args.test)
-    mean = read_embeddings(args.mean_from).embeddings.mean(axis=0) if args.mean_from else None
+    enroll, test, mean = _read_sides(args)
     total = 2 * len(enroll.ids)
     with mapper_at(args.scheduler) as mapper, bar("scoring", total) as progress:
         counts = score_all_pairs(

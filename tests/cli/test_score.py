@@ -217,3 +217,18 @@ def test_draws(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     np.testing.assert_allclose(read_scores("out/scores").scores, expected, atol=1e-4)
     assert main([*words, *OUT, "--draws", "3"]) == 1
     assert "--draws needs {draw} in --enroll and in --test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [COSINE, PLDA])
+@pytest.mark.usefixtures("folder")
+def test_draws_of_uncertain_embeddings(words: list[str]) -> None:
+    x = read_embeddings("x.scp")
+    for draw in (1, 2):
+        write_embeddings(f"u{draw}.npz", Embeddings(x.ids, x.embeddings, 0.1 + 0 * x.embeddings))
+    doubtful = [*words, *OUT, "--uncertainty", "diagonal"]
+    assert main([*doubtful, "--enroll", "u1.npz", "--test", "u1.npz"]) == 0
+    one = read_scores("out/scores").scores
+    assert (
+        main([*doubtful, "--enroll", "u{draw}.npz", "--test", "u{draw}.npz", "--draws", "2"]) == 0
+    )
+    np.testing.assert_allclose(read_scores("out/scores").scores, one, rtol=1e-5)
