@@ -35,6 +35,11 @@ class _Task(NamedTuple):
     scale: float | None
     with_kl: bool
 
+    @staticmethod
+    def of(eps: Tensor | None, prior: Gaussian | None, with_kl: bool) -> "_Task":
+        """Read it off the arguments of `_DrawGaussian`."""
+        return _Task(eps is not None, None if prior is None else prior.scale, with_kl)
+
     @property
     def factor(self) -> float:
         """Precision of the prior."""
@@ -153,7 +158,7 @@ class _DrawGaussian(torch.autograd.Function):
         mu: Tensor, rho: Tensor, eps: Tensor | None, prior: Gaussian | None, with_kl: bool
     ) -> tuple[Tensor, ...]:
         """Compute what `_Drawn` names."""
-        task = _Task(eps is not None, None if prior is None else prior.scale, with_kl)
+        task = _Task.of(eps, prior, with_kl)
         delta = mu if prior is None else deviation(mu, prior.loc)
         return tuple(_draw_in_blocks(task, mu, rho, rho if eps is None else eps, delta))
 
@@ -166,7 +171,7 @@ class _DrawGaussian(torch.autograd.Function):
         """Keep what backward needs."""
         mu, rho, eps, prior, with_kl = inputs
         _, slope, pull, _ = output
-        ctx.task = _Task(eps is not None, None if prior is None else prior.scale, with_kl)
+        ctx.task = _Task.of(eps, prior, with_kl)
         ctx.loc = 0.0 if prior is None else prior.loc
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(slope, pull)

@@ -1,7 +1,5 @@
 """``bbb plda``: train centring, LDA, length normalisation and PLDA on embeddings."""
 
-import sys
-import warnings
 from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
@@ -74,19 +72,17 @@ def main(argv: list[str]) -> None:
     """  # noqa: DOC502 (raised by what it calls)
     args = parse(make_parser(), argv)
     _check(args)
-    from bbb.scoring._npz import check_npz  # noqa: PLC0415 (--help needs none of these)
+    from bbb.cli._labelled import shown_warnings  # noqa: PLC0415 (--help needs none of these)
+    from bbb.scoring._npz import check_npz  # noqa: PLC0415
     from bbb.scoring.embeddings import read_embeddings  # noqa: PLC0415
 
     check_npz(args.output)
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always", UserWarning)
+    with shown_warnings("plda"):
         backend, words = _read(args) if args.plda else _train(args)
         if args.adapt_from:
             unlabelled = read_embeddings(args.adapt_from).embeddings
             backend = backend.adapt(unlabelled, args.adapt_method)
             words += f", adapted to {len(unlabelled)} utterances by {args.adapt_method}"
-    for note in notes:
-        print(f"bbb plda: warning: {note.message}", file=sys.stderr)
     backend.save(args.output)
     print(f"wrote {args.output}: dimension {' to '.join(map(str, backend.lda_.shape))}, {words}")
 

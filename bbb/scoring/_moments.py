@@ -1,6 +1,5 @@
 """Mean, covariance and whitening of embeddings, read in blocks."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,13 @@ RANK_TOLERANCE = 1e-10
 BLOCK = 4096
 
 
-def centred_blocks(rows: Floats, mean: Doubles) -> Iterator[tuple[slice, Doubles]]:
-    """A few thousand rows (utterances, dim) at a time, as float64 and less the mean (dim,)."""
-    for start in range(0, len(rows), BLOCK):
-        part = slice(start, start + BLOCK)
-        # In float64 before the mean goes: float32 with a large mean keeps all that it has.
-        yield part, rows[part] - mean
-
-
 def mean_and_covariance(rows: Floats) -> tuple[Doubles, Doubles]:
     """Mean (dim,) and covariance (dim, dim) of embeddings (utterances, dim), in float64."""
     mean = rows.mean(axis=0, dtype=np.float64)
     scatter = np.zeros((len(mean), len(mean)))
-    for _, block in centred_blocks(rows, mean):
+    for start in range(0, len(rows), BLOCK):
+        # In float64 before the mean goes: float32 with a large mean keeps all that it has.
+        block = rows[start : start + BLOCK] - mean
         scatter += block.T @ block
     return mean, scatter / len(rows)
 

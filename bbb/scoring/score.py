@@ -53,9 +53,8 @@ def score_trials(
         backend: A fitted back-end, whose scores are log-likelihood ratios; None scores by cosine.
         enroll_map: Utterance ids by model id; None where each enrolment id is an utterance.
         mean: Mean to subtract first, shape (dim,); None takes the back-end's, or none for cosine.
-        multi_enroll: With several enrolment utterances PLDA scores their mean "by the book", as
-            that many independent utterances, or as if the "mean" were one utterance. Cosine
-            always takes the mean of the length-normalised embeddings.
+        multi_enroll: PLDA scores the mean of several enrolment utterances as that many ("book"), or
+            as one ("mean"). Cosine always takes the mean of the length-normalised embeddings.
         norm: Cohort to normalise the scores with, prepared as the test side is; each entry counts
             as one utterance. None leaves the scores as they are.
         mapper: Where the blocks of trials are scored.
@@ -72,15 +71,16 @@ def score_trials(
             If the cohort is too small, or its scores do not vary.
     """  # noqa: DOC502 (raised by the shared checks)
     prepare, sides = _cosine(mean) if backend is None else _plda(backend, mean)
-    groups, sizes = enrolment_rows(trials, enroll, enroll_map)
-    models, tests = _rows_of(trials, enroll, test, prepare, (groups, sizes))
+    used, groups, sizes = enrolment_rows(trials, enroll, enroll_map)
+    test_rows = test.rows(trials.test_ids, name="test embeddings")
+    models = group_means(prepare(enroll.embeddings[used], "enrolment embeddings"), groups, sizes)
+    tests = prepare(test.embeddings[test_rows], "test embeddings")
     counts = sizes if _by_the_book(multi_enroll) else None
     pair = *sides(models, tests, counts), trials.enroll, trials.test
     scores = map_dots(mapper, *pair, progress=progress)
     if norm is None:
         return Scores.of(trials, scores)
-    cohort = norm.average(prepare(norm.cohort.embeddings, "cohort embeddings"))
-    statistics = _statistics(norm, cohort, sides, progress)
+    statistics = _statistics(norm, prepare, sides, progress)
     models_of = {model: (enroll_map or {}).get(model, (model,)) for model in trials.enroll_ids}
     tests_of = {key: (key,) for key in trials.test_ids}
     if enroll is test and enroll_map is None and norm.method in {"s", "as"}:
@@ -94,9 +94,10 @@ def score_trials(
 
 
 def _statistics(
-    norm: ScoreNorm, cohort: Floats, sides: Sides, progress: Callable[[int], None] | None
+    norm: ScoreNorm, prepare: Prepare, sides: Sides, progress: Callable[[int], None] | None
 ) -> Statistics:
     """How to get the cohort's statistics of one side."""
+    cohort = norm.average(prepare(norm.cohort.embeddings, "cohort embeddings"))
 
     def statistics(
         rows: Floats, counts: NDArray[np.intp] | None, utterances: Mapping[str, Sequence[str]]
@@ -123,21 +124,6 @@ def _by_the_book(multi_enroll: str) -> bool:
         msg = f"multi_enroll needs 'book' or 'mean', got '{multi_enroll}'; choose one"
         raise ConfigError(msg)
     return multi_enroll == "book"
-
-
-def _rows_of(
-    trials: Trials,
-    enroll: Embeddings,
-    test: Embeddings,
-    prepare: Prepare,
-    enrolment: tuple[NDArray[np.intp], NDArray[np.intp]],
-) -> tuple[Floats, Floats]:
-    """Prepared models and test utterances of a list, in the order of its ids."""
-    test_rows = test.rows(trials.test_ids, name="test embeddings")
-    groups, sizes = enrolment
-    used, groups = np.unique(groups, return_inverse=True)
-    models = group_means(prepare(enroll.embeddings[used], "enrolment embeddings"), groups, sizes)
-    return models, prepare(test.embeddings[test_rows], "test embeddings")
 
 
 def score_all_pairs(
@@ -208,8 +194,8 @@ def _plda(backend: "PLDABackend", mean: ArrayLike | None) -> tuple[Prepare, Side
 
 def enrolment_rows(
     trials: Trials, enroll: Embeddings, enroll_map: Mapping[str, Sequence[str]] | None
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows of all enrolment utterances, model after model, and the number of each model.
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Which embeddings enrol the models of a list, each prepared once however often it serves.
 
     Args:
         trials: The trials.
@@ -217,14 +203,15 @@ def enrolment_rows(
         enroll_map: Utterance ids by model id, or None.
 
     Returns:
-        Rows of `enroll`, shape (enrolment utterances,), and their number per model, (models,).
+        Distinct rows of `enroll`, shape (rows,); which of these are the utterances of all models,
+        model after model, shape (enrolment utterances,); their number per model, (models,).
 
     Raises:
         DataError: If a model is missing from the map, or an utterance from the embeddings.
     """
     if enroll_map is None:
         rows = enroll.rows(trials.enroll_ids, name="enrolment embeddings")
-        return rows, np.ones(len(rows), dtype=np.intp)
+        return *np.unique(rows, return_inverse=True), np.ones(len(rows), dtype=np.intp)
     missing = [model for model in trials.enroll_ids if model not in enroll_map]
     if missing:
         first = ", ".join(f"'{model}'" for model in missing[:5])
@@ -235,4 +222,5 @@ def enrolment_rows(
         raise DataError(msg)
     utterances = [utterance for model in trials.enroll_ids for utterance in enroll_map[model]]
     sizes = np.array([len(enroll_map[model]) for model in trials.enroll_ids], dtype=np.intp)
-    return enroll.rows(utterances, name="enrolment embeddings"), sizes
+    rows = enroll.rows(utterances, name="enrolment embeddings")
+    return *np.unique(rows, return_inverse=True), sizes

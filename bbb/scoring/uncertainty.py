@@ -80,9 +80,8 @@ def score_uncertain_trials(
         ShapeError: If dimensions differ.
         DataError: If a model, an embedding or the covariances are missing.
     """  # noqa: DOC502 (raised by the shared checks)
-    groups, sizes = enrolment_rows(trials, enroll, enroll_map)
+    used, groups, sizes = enrolment_rows(trials, enroll, enroll_map)
     tests = test.rows(trials.test_ids, name="test embeddings")
-    used, groups = np.unique(groups, return_inverse=True)
     check_dims(enroll.embeddings.shape, test.embeddings.shape)
     # Cosine has no centring of its own.
     centre = np.zeros(enroll.dim) if mean is None or backend is not None else np.asarray(mean)
