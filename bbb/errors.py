@@ -6,6 +6,7 @@
   * FormatError (ValueError): a file is wrong; the message starts with ``file:line``.
   * DataError (ValueError): data that parsed cannot be used (a missing id, NaN, one class only).
   * UnsupportedLayerError (TypeError): a layer has no Bayesian twin.
+  * UnsupportedDistributionError (TypeError): an estimator does not fit a distribution or a cost.
   * NumericsError (ArithmeticError): a computation became singular or not finite.
 
 Each also derives from the built-in exception in brackets, so that callers need not import this
@@ -39,3 +40,7 @@ class UnsupportedLayerError(BBBError, TypeError):
 
 class NumericsError(BBBError, ArithmeticError):
     """A computation became singular, or not finite."""
+
+
+class UnsupportedDistributionError(BBBError, TypeError):
+    """An estimator cannot be used with a distribution or a cost; the message names one that can."""

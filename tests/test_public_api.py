@@ -14,7 +14,9 @@ NAMES = [
     "bayesianize",
     "bayesianize_",
     "callbacks",
+    "distributions",
     "errors",
+    "estimators",
     "fixed_sample",
     "kl_divergence",
     "kl_weights",
@@ -55,7 +57,9 @@ def test_names_are_importable_and_documented(name):
     assert getattr(bbb, name).__doc__
 
 
-@pytest.mark.parametrize("room", ["bbb.layers", "bbb.priors", "bbb.uncertainty"])
+@pytest.mark.parametrize(
+    "room", ["bbb.distributions", "bbb.layers", "bbb.priors", "bbb.uncertainty"]
+)
 def test_doors_of_the_rooms(room):
     module = importlib.import_module(room)
     assert sorted(module.__all__) == module.__all__
