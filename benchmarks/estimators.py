@@ -133,23 +133,24 @@ def cpu_time(step: Step) -> float:
     return time.process_time() - start
 
 
+def turn(library: Step, plain: Step) -> tuple[float, float]:
+    """CPU seconds of two steps each, in the order ABBA, with warm caches."""
+    library()
+    plain()
+    first, second, third, last = map(cpu_time, (library, plain, plain, library))
+    return first + last, second + third
+
+
 def measure(pairs: dict[str, tuple[Step, Step]], repeats: int) -> dict[str, dict[str, float]]:
     """Run all pairs in turns; return milliseconds and ratios."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in pairs}
-    for turn in range(repeats + 5):
-        for name, (library, plain) in pairs.items():
-            # Who goes first alternates: the second finds a warm cache.
-            if turn % 2:
-                found = (cpu_time(library), cpu_time(plain))
-            else:
-                second = cpu_time(plain)
-                found = (cpu_time(library), second)
-            if turn >= 5:  # noqa: PLR2004 (warm-up)
-                times[name].append(found)
+    for _ in range(repeats):
+        for name, pair in pairs.items():
+            times[name].append(turn(*pair))
     return {
         name: {
-            "ms": 1e3 * statistics.median(a for a, _ in both),
-            "plain_ms": 1e3 * statistics.median(b for _, b in both),
+            "ms": 5e2 * statistics.median(a for a, _ in both),
+            "plain_ms": 5e2 * statistics.median(b for _, b in both),
             "ratio": statistics.median(a / b for a, b in both),
         }
         for name, both in times.items()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch import distributions as td
 
 from bbb._numerics import at_least_float32
-from bbb.distributions.noise import Shape, gumbel_noise, logistic_noise
+from bbb.distributions.noise import Shape, gumbel_noise, uniform64
 
 
 def sample_one_hot(
@@ -63,9 +63,9 @@ def sample_bernoulli(
         >>> sample_bernoulli(torch.tensor([torch.inf, -torch.inf]))
         tensor([1., 0.])
     """
-    wide = at_least_float32(logits.detach())
-    noise = logistic_noise(torch.Size(sample_shape) + wide.shape, wide, generator)
-    return (wide + noise > 0).to(logits.dtype)
+    wide = logits.detach()
+    noise = uniform64(torch.Size(sample_shape) + wide.shape, wide, generator)
+    return (noise < wide.double().sigmoid()).to(logits.dtype)
 
 
 class Bernoulli(td.Bernoulli):

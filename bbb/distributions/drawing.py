@@ -26,7 +26,8 @@ class _FreshNoise(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401
         """Call ``func``, and once more on another tensor where ``vmap`` refused the first."""
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") not in _IN_PLACE:
+        # torch.nn.init has functions of the same names, called by keyword.
+        if not args or getattr(func, "__name__", "") not in _IN_PLACE:
             return func(*args, **kwargs)
         filled, *rest = args
         try:

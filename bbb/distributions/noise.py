@@ -34,7 +34,7 @@ def uniform_noise(
         True
     """
     info = torch.finfo(like.dtype)
-    unit = _unit(shape, like, generator).to(like.dtype)
+    unit = uniform64(shape, like, generator).to(like.dtype)
     # Rounding to the dtype must not close the interval; tiny * eps is the least number above 0.
     return unit.clamp(info.tiny * info.eps, 1 - info.eps / 2)
 
@@ -44,7 +44,7 @@ def exponential_noise(
 ) -> Tensor:
     """Exponential noise of rate 1, in (0, 37.5]; see `bbb.distributions.noise`."""
     info = torch.finfo(like.dtype)
-    noise = _unit(shape, like, generator).log().neg()
+    noise = uniform64(shape, like, generator).log().neg()
     return noise.to(like.dtype).clamp(min=info.tiny * info.eps)
 
 
@@ -69,10 +69,10 @@ def logistic_noise(
     ``logits + logistic_noise > 0`` is a draw from the Bernoulli of those logits; add them in
     float32 or better.
     """
-    return _unit(shape, like, generator).logit().to(like.dtype)
+    return uniform64(shape, like, generator).logit().to(like.dtype)
 
 
-def _unit(shape: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
+def uniform64(shape: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Uniform on the multiples of 2^-53 between 0 and 1, without both ends, in float64."""
     device = like.device if generator is None else generator.device
     if device.type == "mps":  # Has no float64.

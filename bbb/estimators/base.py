@@ -108,7 +108,7 @@ class PathEstimator(Estimator):
                 "constant in it (a step, an argmax, a detach?); use RLOO(), which needs no slope"
             )
             raise UnsupportedDistributionError(msg)
-        return cost.mean(0)
+        return average(cost)
 
 
 def expectation(
@@ -183,6 +183,12 @@ def attach(value: Tensor, surrogate: Tensor) -> Tensor:
 def zero(surrogate: Tensor) -> Tensor:
     """Return zeros with the gradient of ``surrogate``."""
     return surrogate - surrogate.detach()
+
+
+def average(values: Tensor) -> Tensor:
+    """Mean over the samples, (samples, *batch) -> (*batch)."""
+    # Beside a small network a mean of one costs some percent of a step.
+    return values.squeeze(0) if len(values) == 1 else values.mean(0)
 
 
 def evaluate(f: Cost, z: Tensor, q: Distribution) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from bbb.errors import ConfigError, ShapeError
-from bbb.estimators.base import Cost, Estimator, attach, evaluate, slopes, zero
+from bbb.estimators.base import Cost, Estimator, average, evaluate, slopes, zero
 from bbb.estimators.discrete import Discrete, need_discrete
 from bbb.estimators.temperature import Learned, Tau, check_tau, current, shown
 
@@ -26,8 +26,8 @@ class LogitEstimator(Estimator):
         """Estimate; arguments, result and errors as of `expectation`."""
         variables = need_discrete(q, type(self).__name__, bits=self.bits_only)
         cost, gradient = self.gradient(lambda z: evaluate(f, z, q), variables, ctx)
-        surrogate = variables.dot(gradient.detach(), variables.logits) + cost
-        value = attach(cost, surrogate).mean(0)
+        surrogate = variables.dot(gradient.detach(), variables.logits)
+        value = average(cost + zero(surrogate))
         learning = self._variance_surrogate(gradient, variables)
         return value if learning is None else value + zero(learning)
 

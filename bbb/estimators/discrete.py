@@ -67,8 +67,11 @@ class Discrete:
 
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
         """Inner product over the event's axes."""
-        product = a * b
-        return product.flatten(-self.event_dims).sum(-1) if self.event_dims else product
+        return self.total(a * b)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the event's axes."""
+        return values.sum(tuple(range(-self.event_dims, 0))) if self.event_dims else values
 
 
 class Bits(Discrete):
@@ -82,10 +85,8 @@ class Bits(Discrete):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-probability of draws, (samples, *batch)."""
-        log_prob = -F.binary_cross_entropy_with_logits(
-            self.logits.expand(z.shape), z, reduction="none"
-        )
-        return log_prob.flatten(-self.event_dims).sum(-1) if self.event_dims else log_prob
+        # What does not depend on the draw is summed once for all of them.
+        return self.dot(z, self.logits) - self.total(F.softplus(self.logits))
 
     def noise(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """Logistic noise."""

@@ -9,7 +9,7 @@ from torch.distributions import Distribution, Independent, Normal
 from bbb._numerics import standard_normal
 from bbb.distributions import exponential_noise, uniform_noise
 from bbb.errors import UnsupportedDistributionError
-from bbb.estimators.base import Cost, Estimator, attach, evaluate
+from bbb.estimators.base import Cost, Estimator, average, evaluate, zero
 
 
 class MeasureValued(Estimator):
@@ -53,7 +53,7 @@ class MeasureValued(Estimator):
         surrogate = in_loc * loc + in_scale * scale
         if q.event_shape:
             surrogate = surrogate.flatten(-len(q.event_shape)).sum(-1)
-        return attach(value, surrogate + value).mean(0)
+        return average(value + zero(surrogate))
 
     def _points(self, shape: torch.Size, loc: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
         """Draw z, its Maxwell partner and the Weibull step, each (samples, *batch, *event)."""

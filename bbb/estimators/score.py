@@ -6,7 +6,7 @@ from torch.distributions import Distribution, constraints
 
 from bbb.distributions import drawn_by
 from bbb.errors import UnsupportedDistributionError
-from bbb.estimators.base import Cost, Estimator, attach, evaluate
+from bbb.estimators.base import Cost, Estimator, average, evaluate, zero
 from bbb.estimators.baselines import Baseline
 from bbb.estimators.discrete import discrete
 
@@ -84,8 +84,8 @@ class ScoreFunction(Estimator):
         z, log_prob = draw(q, self.num_samples, self.generator, type(self).__name__)
         cost = evaluate(f, z, q)
         advantage, loss = self.advantage(cost.detach(), ctx)
-        surrogate = advantage * log_prob + cost
-        return attach(cost, surrogate if loss is None else surrogate + loss).mean(0)
+        surrogate = advantage * log_prob
+        return average(cost + zero(surrogate if loss is None else surrogate + loss))
 
     def advantage(self, cost: Tensor, ctx: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return costs less the baseline, and the loss that trains it; as `Baseline.forward`."""

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from bbb.scoring.fusion import Fusion as Fusion
     from bbb.scoring.fusion import fuse_mean as fuse_mean
     from bbb.scoring.fusion import stack_scores as stack_scores
+    from bbb.scoring.hamming import hamming_matrix as hamming_matrix
+    from bbb.scoring.hamming import hamming_scores as hamming_scores
+    from bbb.scoring.hamming import majority_codes as majority_codes
     from bbb.scoring.metric import Metric as Metric
     from bbb.scoring.metrics import DetCurve as DetCurve
     from bbb.scoring.metrics import act_dcf as act_dcf
@@ -106,6 +109,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "evaluate_counts",
         ],
         "fusion": ["Fusion", "fuse_mean", "stack_scores"],
+        "hamming": ["hamming_matrix", "hamming_scores", "majority_codes"],
         "metric": ["Metric"],
         "metrics": [
             "DetCurve",

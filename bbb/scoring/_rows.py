@@ -45,6 +45,30 @@ def as_rows(vectors: ArrayLike, dim: int | None = None, *, name: str = "embeddin
     return rows
 
 
+def check_speakers(speakers: ArrayLike, rows: Floats, who: str) -> NDArray[Any]:
+    """Speakers as an array, one per embedding.
+
+    Args:
+        speakers: Any sortable labels.
+        rows: Embeddings, shape (utterances, dim).
+        who: Name of the caller, for the message.
+
+    Returns:
+        The labels, shape (utterances,).
+
+    Raises:
+        ShapeError: If there is not one label per embedding.
+    """
+    labels = np.asarray(speakers)
+    if labels.shape != (len(rows),):
+        msg = (
+            f"{who} needs one speaker per embedding, shape ({len(rows)},), got {labels.shape}; "
+            "align utt2spk with the embeddings"
+        )
+        raise ShapeError(msg)
+    return labels
+
+
 def centre_rows(vectors: ArrayLike, mean: NDArray[np.float64]) -> Floats:
     """Embeddings less a mean, of their floating type, without the rounding of a large mean.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from bbb.errors import DataError, NumericsError, ShapeError
+from bbb.errors import DataError, NumericsError
 from bbb.scoring._moments import BLOCK, RANK_TOLERANCE, whitening
 from bbb.scoring.mapping import Mapper, local_map
 
@@ -64,16 +64,9 @@ def speaker_statistics(
         The statistics, and warnings to show.
 
     Raises:
-        ShapeError: If there is not one label per embedding.
         DataError: If there are fewer than two speakers.
         NumericsError: If all embeddings are equal.
     """  # noqa: DOC502 (raised by the helpers)
-    if speakers.shape != (len(embeddings),):
-        msg = (
-            f"PLDA needs one speaker per embedding, shape ({len(embeddings)},), got "
-            f"{speakers.shape}; align utt2spk with the embeddings"
-        )
-        raise ShapeError(msg)
     names, codes, counts = np.unique(speakers, return_inverse=True, return_counts=True)
     if len(names) < 2:  # noqa: PLR2004
         msg = f"PLDA needs two speakers, got {len(names)}; are the labels right?"

@@ -12,7 +12,7 @@ from bbb.errors import ConfigError, DataError, ShapeError
 from bbb.scoring._kaldi_model import read_array, write_objects
 from bbb.scoring._lda import fit_lda
 from bbb.scoring._npz import load_arrays, save_arrays
-from bbb.scoring._rows import as_rows, centre_rows
+from bbb.scoring._rows import as_rows, centre_rows, check_speakers
 from bbb.scoring.adaptation import domain_moments
 from bbb.scoring.cosine import unit_rows
 from bbb.scoring.mapping import Mapper, local_map
@@ -100,13 +100,8 @@ class PLDABackend(BaseEstimator):  # type: ignore[misc] # sklearn has no types
             NumericsError: If all embeddings are equal, or speakers do not differ.
         """  # noqa: DOC502 (PLDA raises it)
         self._check_arguments()
-        rows, speakers = as_rows(X), np.asarray(y)
-        if speakers.shape != (len(rows),):
-            msg = (
-                f"PLDABackend needs one speaker per embedding, shape ({len(rows)},), got "
-                f"{speakers.shape}; align utt2spk with the embeddings"
-            )
-            raise ShapeError(msg)
+        rows = as_rows(X)
+        speakers = check_speakers(y, rows, "PLDABackend")
         names, codes, counts = np.unique(speakers, return_inverse=True, return_counts=True)
         used = counts[codes] >= self.min_utts
         self.num_speakers_ = int((counts >= self.min_utts).sum())

@@ -66,14 +66,8 @@ def pair_dots(
 
     Raises:
         ShapeError: If an index is not that of a row.
-    """
-    for side, index in ((left, left_index), (right, right_index)):
-        if len(index) and not 0 <= index.min() <= index.max() < len(side):
-            msg = (
-                f"trials need rows from 0 to {len(side) - 1}, got {index.min()} to {index.max()}; "
-                "index the embeddings that are given"
-            )
-            raise ShapeError(msg)
+    """  # noqa: DOC502 (raised by check_indices)
+    check_indices(len(left), len(right), left_index, right_index)
     result = np.empty(len(left_index), dtype=np.result_type(left, right))
     size = max(CELLS // max(left.shape[1], 1), 1)
     # Gathered into the same memory each time: fresh arrays cost page faults, and larger ones do
@@ -169,3 +163,29 @@ def check_dims(
             "one model"
         )
         raise ShapeError(msg)
+
+
+def check_indices(
+    enrolments: int,
+    tests: int,
+    enroll_index: NDArray[np.integer[Any]],
+    test_index: NDArray[np.integer[Any]],
+) -> None:
+    """Refuse indices that are not those of rows.
+
+    Args:
+        enrolments: Rows of the enrolment side.
+        tests: Rows of the test side.
+        enroll_index: Row of each trial.
+        test_index: Row of each trial.
+
+    Raises:
+        ShapeError: If an index is negative or too large.
+    """
+    for rows, index in ((enrolments, enroll_index), (tests, test_index)):
+        if len(index) and not 0 <= index.min() <= index.max() < rows:
+            msg = (
+                f"trials need rows from 0 to {rows - 1}, got {index.min()} to {index.max()}; "
+                "index the embeddings that are given"
+            )
+            raise ShapeError(msg)

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from bbb.errors import ConfigError, ShapeError
 from bbb.scoring._kaldi_model import read_plda, write_objects
 from bbb.scoring._npz import load_arrays, save_arrays
-from bbb.scoring._rows import as_rows, centre_rows
+from bbb.scoring._rows import as_rows, centre_rows, check_speakers
 from bbb.scoring._two_covariance import (
     diagonalise,
     expectation_maximisation,
@@ -109,9 +109,9 @@ class PLDA(BaseEstimator):  # type: ignore[misc] # sklearn has no types
 
         # On matrices of a few hundred rows a second BLAS thread mostly waits, and burns time.
         with threadpool_limits(limits=1):
-            statistics, notes = speaker_statistics(
-                as_rows(X), np.asarray(y), self.shrinkage, mapper
-            )
+            rows = as_rows(X)
+            speakers = check_speakers(y, rows, "PLDA")
+            statistics, notes = speaker_statistics(rows, speakers, self.shrinkage, mapper)
             repeated = bool(statistics.counts.max() > 1)
             if not repeated:
                 notes.append(

@@ -52,9 +52,9 @@ def count_ones(monkeypatch, unit, draw):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_outcomes_30_nats_down(dtype, monkeypatch):
     rare = torch.full((4000,), -RARE, dtype=dtype)
-    ones = count_ones(monkeypatch, 1 - STEPS, lambda: sample_bernoulli(rare))
+    ones = count_ones(monkeypatch, STEPS, lambda: sample_bernoulli(rare))
     assert ones == pytest.approx(EXPECTED, abs=2)
-    zeros = count_ones(monkeypatch, STEPS, lambda: 1 - sample_bernoulli(-rare))
+    zeros = count_ones(monkeypatch, 1 - STEPS, lambda: 1 - sample_bernoulli(-rare))
     assert zeros == pytest.approx(EXPECTED, abs=2)
     # The first class has noise 0.
     unit = torch.stack([torch.full_like(STEPS, math.exp(-1)), 1 - STEPS], -1)
@@ -65,7 +65,7 @@ def test_outcomes_30_nats_down(dtype, monkeypatch):
 
 def test_probabilities_that_torch_would_cut(monkeypatch):
     rare = torch.full((4000,), math.exp(-RARE))
-    ones = count_ones(monkeypatch, 1 - STEPS, Bernoulli(probs=rare).sample)
+    ones = count_ones(monkeypatch, STEPS, Bernoulli(probs=rare).sample)
     assert ones == pytest.approx(EXPECTED, abs=2)
     unit = torch.stack([torch.full_like(STEPS, math.exp(-1)), 1 - STEPS], -1)
     probs = torch.stack([torch.ones_like(rare), rare], -1)

@@ -74,3 +74,12 @@ def test_a_generator_of_the_gpu():
             draws.append(q.sample())
     assert torch.equal(*draws)
     assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_layers_can_be_made_inside():
+    """torch.nn.init has functions of the same names, and hands its tensor over by keyword."""
+    with drawn_by(torch.Generator().manual_seed(0)):
+        one = torch.nn.Linear(3, 2)
+    with drawn_by(torch.Generator().manual_seed(0)):
+        other = torch.nn.Linear(3, 2)
+    assert torch.equal(one.weight, other.weight)

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,7 +134,68 @@ def test_wrong_words_are_named(recipe, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_speechocean762_needs_its_source(tmp_path):
-    result = run("speechocean762", "--exp-dir", "exp", folder=tmp_path)
+def test_normalization(tmp_path):
+    first = run("normalization", "--smoke", "--exp-dir", "exp", folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    results = json.loads((tmp_path / "exp" / "results.json").read_text())
+    assert results["runs"] == 2
+    systems = ["raw", "autoencoder", "vae", "vae_cohesion"]
+    assert list(results["moments"]) == systems
+    found = [(row["backend"], row["system"]) for row in results["rows"]]
+    backends = ("cosine", "lda_cosine", "plda", "lda_plda")
+    assert found == [(backend, name) for backend in backends for name in systems]
+    for row in results["rows"]:
+        raw = next(r for r in results["rows"] if r["backend"] == row["backend"])
+        for metric in ("eer", "min_dcf"):
+            assert math.isclose(row[metric], sum(row[f"{metric}_by_run"]) / 2)
+            compared = row[f"{metric}_difference"]
+            assert (compared is None) == (row["system"] == "raw")
+            if compared:
+                assert math.isclose(compared["value"], row[metric] - raw[metric], abs_tol=1e-12)
+                assert compared["ci"][0] <= compared["ci"][1]
+    text = (tmp_path / "exp" / "RESULTS.md").read_text()
+    assert f"{100 * results['rows'][0]['eer']:.2f}" in text
+    assert (tmp_path / "exp" / "results.png").read_bytes().startswith(b"\x89PNG")
+    second = run("normalization", "--smoke", "--exp-dir", "exp", "--stage", "2", folder=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("done already") == 3
+    assert (tmp_path / "exp" / "RESULTS.md").read_text() == text
+
+
+def test_binary(tmp_path):
+    first = run("binary", "--smoke", "--exp-dir", "exp", folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    folder = tmp_path / "exp"
+    results = json.loads((folder / "results.json").read_text())
+    assert results["runs"] == 2
+    eer = {f"{row['system']}:{row['bits']}": row["eer"] for row in results["rows"]}
+    assert {"ReinMax:8", "ReinMax:16", "DisARM:16", "x-vector, random hyperplanes:8"} <= set(eer)
+    for row in results["rows"]:
+        assert 0 <= row["eer"] <= 1
+        assert math.isclose(row["eer"], sum(row["eer_by_run"]) / 2)
+        assert row["bytes"] == row["bits"] // 8 or not row["bits"]
+    assert len(results["compared"]) == 6
+    for row in results["compared"]:
+        assert math.isclose(row["eer_a"], eer[row["a"]], abs_tol=1e-12)
+        assert math.isclose(row["difference"], row["eer_b"] - row["eer_a"], abs_tol=1e-12)
+        assert row["ci"][0] <= row["ci"][1]
+    assert f"{100 * eer['ReinMax:8']:.2f}" in (folder / "RESULTS.md").read_text()
+    assert (folder / "results.png").read_bytes().startswith(b"\x89PNG")
+    codes = np.load(folder / "runs" / "extractor0.npz")
+    # One nested code is cut; the system of one training for each length has codes of its own.
+    np.testing.assert_array_equal(codes["ReinMax:8"], codes["ReinMax:16"][:, :1])
+    own = "ReinMax, a training for each length"
+    assert (codes[f"{own}:8"] != codes[f"{own}:16"][:, :1]).any()
+    before = (folder / "runs" / "extractor0.npz").stat().st_mtime_ns
+    words = ("--stage", "2", "--stop-stage", "2")
+    second = run("binary", "--smoke", "--exp-dir", "exp", *words, folder=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("done already") == 3
+    assert (folder / "runs" / "extractor0.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("recipe", ["speechocean762", "normalization", "binary"])
+def test_a_source_is_needed(recipe, tmp_path):
+    result = run(recipe, "--exp-dir", "exp", folder=tmp_path)
     assert result.returncode != 0
-    assert "--source DIR is needed" in result.stderr
+    assert re.search("--source DIRS?.* needed", result.stderr)
