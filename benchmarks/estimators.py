@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def plain_st_gumbel(problem: Problem) -> Step:
 
 def storchastic(problem: Problem, num_samples: int) -> Step:
     """The score function of Storchastic; of several samples, leave-one-out."""
-    import storch  # noqa: PLC0415
+    storch = import_module("storch")
 
     name = "batch_average" if num_samples > 1 else None
 

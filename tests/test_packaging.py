@@ -63,8 +63,10 @@ def imported(folder):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 found.add(node.module)
-    scripts = [*(ROOT / folder).glob("*.py"), *(ROOT / "data_prep").glob("*.py")]
-    local = {path.stem for path in scripts} | {"bbb", "tests"}
+    # Scripts import their neighbours by bare names, and tests those of recipes.
+    rooms = [ROOT / folder, ROOT / "data_prep", *(ROOT / "recipes").iterdir()]
+    scripts = [path for room in rooms for path in room.glob("*.py")]
+    local = {path.stem for path in scripts} | {"bbb", "recipes", "tests"}
     names = {name.split(".")[0] for name in found} - set(sys.stdlib_module_names) - local
     return {DISTRIBUTIONS.get(name, canonical(name)) for name in names}
 
