@@ -12,6 +12,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
+import bbb
 from bbb import uncertainty
 from bbb.errors import ConfigError, DataError, ShapeError
 
@@ -323,6 +324,53 @@ def test_gaussian_nll_of_far_targets_is_finite():
     assert value.item() == pytest.approx(0.5 * 100 / 1e-4 + 0.5 * math.log(2e-4 * math.pi))
 
 
+@pytest.mark.parametrize("shape", [(6,), (6, 1), (6, 2, 3)])
+@pytest.mark.parametrize("sigma", [1e-4, 0.3, 50.0])
+def test_likelihood_is_that_of_torch_distributions(shape, sigma):
+    likelihood = uncertainty.GaussianLikelihood(sigma)
+    output, target = (torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))).unbind()
+    value = likelihood(output, target)
+    expected = -Normal(output, likelihood.sigma).log_prob(target).sum()
+    torch.testing.assert_close(value, expected / 6)
+    assert likelihood.sigma.item() == pytest.approx(sigma, rel=1e-5)
+    # The same definition as the measure of one sample.
+    measure = uncertainty.gaussian_nll(output[None], likelihood.sigma.square(), target)
+    torch.testing.assert_close(value, measure)
+    half = likelihood(output.bfloat16(), target.bfloat16())
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, value, rtol=0.02, atol=0)
+
+
+def test_learned_sigma_is_the_root_mean_square_error():
+    output, target = torch.zeros(50, 1), some_logits(1, 50, 1, torch.float32)[0]
+    likelihood = uncertainty.GaussianLikelihood()
+    optimizer = torch.optim.Adam(likelihood.parameters(), lr=0.1)
+    for _ in range(300):
+        optimizer.zero_grad()
+        likelihood(output, target).backward()
+        optimizer.step()
+    torch.testing.assert_close(likelihood.sigma, target.square().mean().sqrt(), rtol=1e-3, atol=0)
+
+
+def test_fixed_sigma_is_in_the_state_and_not_trained():
+    fixed = uncertainty.GaussianLikelihood(0.3, learned=False)
+    assert not [p for p in fixed.parameters() if p.requires_grad]
+    other = uncertainty.GaussianLikelihood(2.0, learned=False)
+    other.load_state_dict(fixed.state_dict())
+    assert other.sigma.item() == pytest.approx(0.3)
+
+
+def test_likelihood_is_a_criterion_of_the_elbo_under_vmap():
+    model = bbb.layers.BayesLinear(3, 1)
+    likelihood = uncertainty.GaussianLikelihood()
+    criterion = bbb.ELBO(model, num_train=10, nll=likelihood)
+    x, y = torch.randn(4, 5, 3), torch.randn(4, 5, 1)
+    with bbb.posterior_mean(model):
+        values = torch.vmap(lambda x, y: criterion(model(x), y).nll)(x, y)
+        for value, row, target in zip(values, x, y, strict=True):
+            torch.testing.assert_close(value, likelihood(model(row), target))
+
+
 # -- errors -----------------------------------------------------------------------------------
 
 
@@ -375,3 +423,11 @@ def test_variances_are_checked():
         uncertainty.gaussian_nll(means, 1.0, torch.zeros(3, 1))
     with pytest.raises(ShapeError, match=r"expects \(samples, batch, ...\), got \(3,\)"):
         uncertainty.mean_variance(torch.zeros(3))
+
+
+def test_likelihood_is_checked():
+    for sigma in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ConfigError, match=r"needs a finite sigma > 0, got .*; try sigma=1\.0"):
+            uncertainty.GaussianLikelihood(sigma)
+    with pytest.raises(ShapeError, match=r"expects targets \(5, 1\), got \(5,\); reshape"):
+        uncertainty.GaussianLikelihood()(torch.zeros(5, 1), torch.zeros(5))

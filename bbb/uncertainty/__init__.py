@@ -20,9 +20,15 @@ from bbb.uncertainty.calibration import (
     reliability,
 )
 from bbb.uncertainty.entropy import aleatoric, mutual_information, predictive_entropy
-from bbb.uncertainty.regression import MeanVariance, gaussian_nll, mean_variance
+from bbb.uncertainty.regression import (
+    GaussianLikelihood,
+    MeanVariance,
+    gaussian_nll,
+    mean_variance,
+)
 
 __all__ = [
+    "GaussianLikelihood",
     "MeanVariance",
     "Reliability",
     "aleatoric",

@@ -1,12 +1,14 @@
 """Mean, variance and likelihood of a regression."""
 
+import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bbb import _numerics
 from bbb._numerics import LOG_SQRT_2PI
-from bbb.errors import DataError, ShapeError
+from bbb.errors import ConfigError, DataError, ShapeError
 from bbb.uncertainty._predictions import checked_samples, log_mean
 
 
@@ -74,6 +76,64 @@ def gaussian_nll(samples_mean: Tensor, samples_var: Tensor | float, target: Tens
         raise ShapeError(msg)
     log_prob = (target - mean).square() / (-2.0 * var) - 0.5 * var.log() - LOG_SQRT_2PI
     return -log_mean(log_prob.unsqueeze(-1).flatten(2).sum(-1)).mean()
+
+
+class GaussianLikelihood(nn.Module):
+    """Gaussian noise of one sigma, learned or fixed: mean NLL of a regression's outputs.
+
+    It is what `bbb.ELBO` takes as ``nll``; give ``likelihood.parameters()`` to the optimiser where
+    sigma is learned. The measure of a sample of predictions is `gaussian_nll`.
+
+    Args:
+        sigma: Standard deviation, in units of the targets, > 0; the initial one where it is
+            learned.
+        learned: Sigma is a parameter. A network that fits its targets exactly takes it to 0.
+
+    Raises:
+        ConfigError: If ``sigma`` is not positive and finite.
+
+    Example:
+        >>> likelihood = GaussianLikelihood(0.5, learned=False)
+        >>> round(likelihood(torch.zeros(4, 1), torch.ones(4, 1)).item(), 4)
+        2.2258
+    """
+
+    def __init__(self, sigma: float = 1.0, *, learned: bool = True) -> None:
+        super().__init__()
+        if not 0 < sigma < math.inf:
+            msg = f"GaussianLikelihood needs a finite sigma > 0, got {sigma}; try sigma=1.0"
+            raise ConfigError(msg)
+        rho = _numerics.inverse_softplus(torch.tensor(sigma, dtype=torch.float64))
+        self.rho = nn.Parameter(rho.float(), requires_grad=learned)
+
+    @property
+    def sigma(self) -> Tensor:
+        """Standard deviation of the noise, shape ()."""
+        return _numerics.softplus(self.rho)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean NLL of independent outputs.
+
+        Args:
+            output: Predicted means, shape (batch, ...).
+            target: Targets, of the same shape: broadcasting would pair each with every output.
+
+        Returns:
+            Nats per example, the mean over the batch, shape ().
+
+        Raises:
+            ShapeError: If the shapes differ.
+        """
+        if output.shape != target.shape:
+            msg = (
+                f"GaussianLikelihood expects targets {tuple(output.shape)}, got "
+                f"{tuple(target.shape)}; reshape one of them"
+            )
+            raise ShapeError(msg)
+        error = _numerics.at_least_float32(target) - _numerics.at_least_float32(output)
+        square = (error / self.sigma).square()
+        each = 0.5 * square + _numerics.log_softplus(self.rho) + LOG_SQRT_2PI
+        return each.unsqueeze(-1).flatten(1).sum(-1).mean()
 
 
 def _variances(var: Tensor | float, mean: Tensor, who: str, *, zero: bool = True) -> Tensor:

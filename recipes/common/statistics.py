@@ -1,0 +1,46 @@
+"""Means over seeds with their intervals, and tables in Markdown."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import stdtrit
+
+
+def t_interval(values: Sequence[float], overlap: float = 0.0) -> list[float | None]:
+    """Mean of one value per seed, and the ends of its 95 % interval (Student's t).
+
+    Args:
+        values: One for each seed, at least one.
+        overlap: Of random splits of one set, whose results are not independent: test examples
+            over training examples (Nadeau and Bengio 2003, Inference for the Generalization Error).
+
+    Returns:
+        Mean, low and high; of one seed the ends are None, which JSON has too.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:  # noqa: PLR2004
+        return [mean, None, None]
+    error = np.std(values, ddof=1) * np.sqrt(1 / len(values) + overlap)
+    half = float(stdtrit(len(values) - 1, 0.975) * error)
+    return [mean, mean - half, mean + half]
+
+
+def interval_text(interval: Sequence[float | None], form: str = ".2f", unit: float = 1.0) -> str:
+    """Text of what `t_interval` returned: "1.30 (1.22 to 1.38)", or the mean alone.
+
+    Args:
+        interval: Mean, low and high.
+        form: Format of each number.
+        unit: Factor of each number, such as 100 for percent.
+
+    Returns:
+        The text.
+    """
+    texts = [f"{unit * value:{form}}" for value in interval if value is not None]
+    return texts[0] if len(texts) == 1 else f"{texts[0]} ({texts[1]} to {texts[2]})"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, with ``header`` and ``rows`` of its length."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
