@@ -117,18 +117,16 @@ def diagnose(
     """Measure bias and variance of an estimator's gradient in the parameters of ``q``.
 
     The parameters are those of the constructor: ``logits`` of discrete laws, ``loc`` and ``scale``
-    of a Normal. ``q`` is built again as a batch of replicas, so that one ``backward`` makes many
-    independent estimates. A copy of the estimator in ``eval()`` mode is measured: what it learned
-    so far, or in ``warmup``, is fixed.
+    of a Normal. ``q`` is built again as a batch of replicas. A copy of the estimator in ``eval()``
+    mode is measured: what it learned so far, or in ``warmup``, is fixed.
 
     The exact gradient is a sum over all states, where there are at most 65,536; a quadrature where
     an event has at most 2 axes, for every continuous law with a density on an interval, a half-line
     or the line (vectors and mixtures of them too); otherwise the mean of 4 times as many estimates
     of RLOO with 8 draws. Its own error is part of ``z``.
 
-    A bias is called one if ``z`` >= 4.5, once in 150,000 times by chance for one coordinate; for
-    several the limit is raised so that the rate stays (5.0 for 12). Gradients that are rarely
-    large (a score function where a costly value is rare) need many replicas until this holds.
+    A bias is called one if ``z`` >= 4.5, once in 150,000 times by chance for one coordinate; of
+    several the limit is higher (5.0 for 12). Rarely large gradients need many replicas.
 
     Args:
         f: The cost, (samples, replicas, *batch, *event) -> (samples, replicas, *batch).

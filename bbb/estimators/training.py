@@ -28,16 +28,15 @@ def fit(
 ) -> E:
     """Train an estimator on a fixed problem, in place.
 
-    Its parameters follow Adam on the loss that the estimator has for them; averages and schedules
-    move because it is called. Parameters of ``q`` and ``f`` stay, and so do their ``.grad``. In
-    training proper none of this is needed: one optimiser can hold all parameters.
+    Its parameters follow Adam on the loss that it has for them; averages and schedules move because
+    it is called. Parameters of ``q`` and ``f`` stay, and so do their ``.grad``.
 
     Args:
         estimator: The estimator; one that learns nothing is left alone.
         f: The cost, (samples, copies, *batch, *event) -> (samples, copies, *batch).
         q: Distribution of ``z``, which can be built again from its parameters.
         steps: Calls of the estimator.
-        lr: Learning rate of Adam.
+        lr: Of Adam.
         copies: Copies of ``q`` in one call, whose losses are averaged.
         ctx: As of `expectation`.
         generator: Source of randomness, on the device of ``q``; default the estimator's own.
