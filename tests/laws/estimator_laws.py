@@ -65,7 +65,7 @@ CASES = {
     "EMA": Case(lambda: G.ScoreFunction(G.EMA()), ALL, counts=True),
     "Net": Case(lambda: G.ScoreFunction(G.Net(Critic())), ALL),
     "NVIL": Case(lambda: G.ScoreFunction(G.NVIL(Critic())), ALL, counts=True),
-    "RLOO": Case(lambda: G.RLOO(3), ALL),
+    "RLOO": Case(lambda: G.RLOO(8), ALL),
     "MuProp": Case(G.MuProp, DISCRETE),
     "DARN": Case(G.DARN, ("bits",)),
     "StraightThrough": Case(G.StraightThrough, DISCRETE),
