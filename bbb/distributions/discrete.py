@@ -40,8 +40,12 @@ def sample_one_hot(
     # An offset common to all classes would cost the noise its last bits.
     wide = wide - wide.amax(-1, keepdim=True)
     scores = wide + gumbel_noise(torch.Size(sample_shape) + wide.shape, wide, generator)
-    zeros = torch.zeros_like(scores, dtype=logits.dtype)
-    return zeros.scatter(-1, scores.argmax(-1, keepdim=True), 1.0)
+    return one_hot_of_largest(scores).to(logits.dtype)
+
+
+def one_hot_of_largest(scores: Tensor) -> Tensor:
+    """One at the largest along the last axis, zero elsewhere, of the dtype of ``scores``."""
+    return torch.zeros_like(scores).scatter(-1, scores.argmax(-1, keepdim=True), 1.0)
 
 
 def sample_bernoulli(

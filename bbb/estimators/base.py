@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
 from bbb.errors import ConfigError, ShapeError, UnsupportedDistributionError
 
@@ -60,6 +60,11 @@ class Estimator(nn.Module):
         self.num_samples = num_samples
         self.generator = generator
 
+    @property
+    def sample_shape(self) -> torch.Size:
+        """Leading axes of the draws of one call, (samples,)."""
+        return torch.Size((self.num_samples,))
+
     def evals(self, q: Distribution) -> int:  # noqa: ARG002
         """Return how often one call evaluates the cost, for each batch element of ``q``."""
         return self.num_samples * self.evals_per_sample
@@ -100,7 +105,7 @@ class PathEstimator(Estimator):
         Raises:
             UnsupportedDistributionError: If ``q`` does not fit, or the cost is constant in ``z``.
         """
-        z = self.rsample(q, torch.Size((self.num_samples,)))
+        z = self.rsample(q, self.sample_shape)
         cost = evaluate(f, z, q)
         if z.requires_grad and not cost.requires_grad:
             msg = (
@@ -189,6 +194,23 @@ def average(values: Tensor) -> Tensor:
     """Mean over the samples, (samples, *batch) -> (*batch)."""
     # Beside a small network a mean of one costs some percent of a step.
     return values.squeeze(0) if len(values) == 1 else values.mean(0)
+
+
+def innermost(q: Distribution) -> Distribution:
+    """Take off all `Independent` wrappers."""
+    while isinstance(q, Independent):
+        q = q.base_dist
+    return q
+
+
+def sum_event(values: Tensor, event_dims: int) -> Tensor:
+    """Sum over the last ``event_dims`` axes, of which there may be none."""
+    return values.sum(tuple(range(-event_dims, 0))) if event_dims else values
+
+
+def over_event(values: Tensor, like: Tensor) -> Tensor:
+    """Give values of (samples, *batch) the axes of an event, so that they multiply ``like``."""
+    return values.reshape(values.shape + (1,) * (like.dim() - values.dim()))
 
 
 def evaluate(f: Cost, z: Tensor, q: Distribution) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bbb.errors import ConfigError, UnsupportedDistributionError
-from bbb.estimators.base import Cost, Estimator, attach, evaluate, slopes
+from bbb.estimators.base import Cost, Estimator, attach, evaluate, slopes, sum_event
 from bbb.estimators.path import Pathwise
 from bbb.estimators.score import draw
 
@@ -43,7 +43,7 @@ def multi_sample_bound(log_w: LogWeight, q: Distribution, estimator: Estimator) 
     if isinstance(estimator, VIMCO | DReG):
         return estimator.bound(log_w, q)
     if isinstance(estimator, Pathwise):
-        z = estimator.rsample(q, torch.Size((estimator.num_samples,)))
+        z = estimator.rsample(q, estimator.sample_shape)
         return log_mean_exp(evaluate(log_w, z, q))
     remedy = "DReG() or Pathwise()" if q.has_rsample else "VIMCO()"
     msg = f"{type(estimator).__name__} has no bound of several samples; use {remedy}"
@@ -152,13 +152,11 @@ class DReG(_BoundEstimator):
     def bound(self, log_w: LogWeight, q: Distribution) -> Tensor:
         """Estimate; arguments, result and errors as of `multi_sample_bound`."""
         path = Pathwise(self.num_samples, generator=self.generator)
-        z = path.rsample(q, torch.Size((self.num_samples,)))
+        z = path.rsample(q, self.sample_shape)
         fixed = z.detach()
         log_weights, slope = slopes(lambda at: evaluate(log_w, at, q), fixed)
         weights = torch.softmax(log_weights.detach(), 0)
-        event = tuple(range(slope.dim() - len(q.event_shape), slope.dim()))
-        along = slope.detach() * z
-        along = along.sum(event) if event else along
+        along = sum_event(slope.detach() * z, len(q.event_shape))
         # Adding log q takes its own parameters out of the weights again, to the last digit.
         rest = weights * (log_weights + q.log_prob(fixed))
         return attach(log_mean_exp(log_weights), (weights.square() * along + rest).sum(0))

@@ -11,12 +11,12 @@ from torch.distributions import Bernoulli, Distribution, Normal, OneHotCategoric
 
 from bbb.distributions import drawn_by
 from bbb.errors import UnsupportedDistributionError
-from bbb.estimators.base import Cost, Estimator, evaluate
+from bbb.estimators.base import Cost, Estimator, evaluate, innermost
 from bbb.estimators.control import DisARM
 from bbb.estimators.exact import Exact
 from bbb.estimators.measure import MeasureValued
 from bbb.estimators.path import Pathwise
-from bbb.estimators.rebuild import innermost, replicate
+from bbb.estimators.rebuild import replicate
 from bbb.estimators.relaxed import ReinMax
 from bbb.estimators.score import RLOO, moving_support
 

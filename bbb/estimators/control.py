@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from bbb.errors import ConfigError, ShapeError
-from bbb.estimators.base import Cost, Estimator, average, evaluate, slopes, zero
+from bbb.errors import ShapeError
+from bbb.estimators.base import Cost, Estimator, average, evaluate, over_event, slopes, zero
 from bbb.estimators.discrete import Discrete, need_discrete
-from bbb.estimators.temperature import Learned, Tau, check_tau, current, shown
+from bbb.estimators.temperature import Tau, as_tau, current, shown
 
 
 class LogitEstimator(Estimator):
@@ -90,12 +90,12 @@ class MuProp(LogitEstimator):
     ) -> tuple[Tensor, Tensor]:
         """Draw and estimate."""
         mean = variables.probs.detach()
-        z = variables.sample(self.num_samples, self.generator)
+        z = variables.sample(self.sample_shape, self.generator)
         cost = f(z)
         at_mean, slope = slopes(f, mean.unsqueeze(0))
         rest = cost.detach() - at_mean - variables.dot(slope, z - mean)
         score = z - mean
-        return cost, _over_event(rest, score) * score + variables.jacobian(mean, slope)
+        return cost, over_event(rest, score) * score + variables.jacobian(mean, slope)
 
 
 class DisARM(LogitEstimator):
@@ -121,11 +121,11 @@ class DisARM(LogitEstimator):
     ) -> tuple[Tensor, Tensor]:
         """Draw and estimate."""
         logits = variables.logits.detach()
-        noise = variables.noise(torch.Size((self.num_samples, *logits.shape)), self.generator)
+        noise = variables.noise(self.sample_shape, self.generator)
         z, other = variables.harden(logits + noise), variables.harden(logits - noise)
         first, second = f(torch.cat([z, other])).chunk(2)
         half = (first - second).detach() / 2
-        gradient = _over_event(half, z) * (z - other) * torch.sigmoid(logits.abs())
+        gradient = over_event(half, z) * (z - other) * torch.sigmoid(logits.abs())
         return (first + second) / 2, gradient
 
 
@@ -149,8 +149,7 @@ class ControlVariate(LogitEstimator):
     def gradient(self, f: Cost, variables: Discrete, ctx: Tensor | None) -> tuple[Tensor, Tensor]:
         """Draw and estimate."""
         logits = variables.logits.detach()
-        shape = torch.Size((self.num_samples, *logits.shape))
-        noise, again = (variables.noise(shape, self.generator) for _ in range(2))
+        noise, again = (variables.noise(self.sample_shape, self.generator) for _ in range(2))
         z = variables.harden(logits + noise)
         cost = f(z)
 
@@ -159,11 +158,11 @@ class ControlVariate(LogitEstimator):
             free, given = self.control(f, both, variables, ctx).chunk(2)
             return free - given, given
 
-        found: Any = torch.func.vjp(difference, logits.expand(shape), has_aux=True)
+        found: Any = torch.func.vjp(difference, logits.expand(noise.shape), has_aux=True)
         value, pull, given = found
         (slope,) = pull(torch.ones_like(value))
         score = z - variables.probs.detach()
-        return cost, _over_event(cost.detach() - given, score) * score + slope
+        return cost, over_event(cost.detach() - given, score) * score + slope
 
 
 class REBAR(ControlVariate):
@@ -198,7 +197,7 @@ class REBAR(ControlVariate):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(num_samples, generator=generator)
-        self.tau = learnable(tau, learn=learn)
+        self.tau = as_tau(tau, learn=learn)
         self.eta = nn.Parameter(torch.tensor(float(eta)), requires_grad=learn)
 
     def extra_repr(self) -> str:
@@ -251,7 +250,7 @@ class RELAX(ControlVariate):
         self.net = net
         if learn_tau and tau is None:
             tau = 0.5
-        self.tau = None if tau is None else learnable(tau, learn=learn_tau)
+        self.tau = None if tau is None else as_tau(tau, learn=learn_tau)
 
     def evals(self, q: Distribution) -> int:  # noqa: ARG002
         """One evaluation for each draw, and two relaxed ones if the cost is in the control."""
@@ -277,22 +276,3 @@ class RELAX(ControlVariate):
         if self.tau is None:
             return found
         return found + f(variables.soften(perturbed, current(self.tau)))
-
-
-def learnable(tau: Tau, *, learn: bool) -> Tau:
-    """Return a temperature, as a parameter if it is to be learned.
-
-    Raises:
-        ConfigError: If a number is not positive, or a module is to be learned.
-    """
-    if isinstance(tau, nn.Module):
-        if learn:
-            msg = f"a temperature that is learned starts at a number, got {tau}"
-            raise ConfigError(msg)
-        return tau
-    return Learned(tau) if learn else check_tau(tau)
-
-
-def _over_event(values: Tensor, like: Tensor) -> Tensor:
-    """Give values of (samples, *batch) the axes of an event."""
-    return values.reshape(values.shape + (1,) * (like.dim() - values.dim()))

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from bbb.distributions import drawn_by
 from bbb.errors import ConfigError
-from bbb.estimators.base import Cost, Estimator
+from bbb.estimators.base import Cost, Estimator, innermost
 from bbb.estimators.replicas import Problem, measure
 from bbb.estimators.training import fit
 from bbb.estimators.truth import Given, Truth, find_truth
@@ -280,11 +280,8 @@ def title(estimator: Estimator) -> str:
 
 
 def _name(q: Distribution) -> str:
-    name, base = type(q).__name__, q
-    if isinstance(base, Independent):
-        while isinstance(base, Independent):
-            base = base.base_dist
-        name = f"{type(base).__name__}s"
+    base = innermost(q)
+    name = type(base).__name__ + ("" if base is q else "s")
     return f"{name} {tuple(q.batch_shape + q.event_shape)}"
 
 

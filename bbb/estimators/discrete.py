@@ -4,15 +4,15 @@ Each of these estimators is, for every sample, an estimate of the gradient in th
 behind the logits is torch's to differentiate.
 """
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
+from torch.distributions import Bernoulli, Distribution, OneHotCategorical
 
 from bbb.distributions import gumbel_noise, logistic_noise, sample_bernoulli, sample_one_hot
+from bbb.distributions.discrete import one_hot_of_largest
 from bbb.errors import UnsupportedDistributionError
+from bbb.estimators.base import innermost, sum_event
 
 # Any logit below is the end of its class in every dtype, and 0 * -inf would be NaN.
 LOWEST = -1e4
@@ -26,8 +26,6 @@ class Discrete:
         event_dims: How many of the last axes are the event.
     """
 
-    name: ClassVar[str]
-
     def __init__(self, logits: Tensor, event_dims: int) -> None:
         self.logits = logits
         self.event_dims = event_dims
@@ -37,16 +35,16 @@ class Discrete:
         """The mean, (*batch, *event)."""
         return self.soften(self.logits, 1.0)
 
-    def sample(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
-        """Draw, (samples, *batch, *event), without a gradient."""
+    def sample(self, sample_shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        """Draw, (*sample_shape, *batch, *event), without a gradient."""
         raise NotImplementedError
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-probability of draws, (samples, *batch)."""
         raise NotImplementedError
 
-    def noise(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        """Noise that, added to the logits, makes the perturbed logits of a draw."""
+    def noise(self, sample_shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        """Noise, of a draw's shape, that added to the logits makes its perturbed logits."""
         raise NotImplementedError
 
     def harden(self, perturbed: Tensor) -> Tensor:
@@ -71,26 +69,24 @@ class Discrete:
 
     def total(self, values: Tensor) -> Tensor:
         """Sum over the event's axes."""
-        return values.sum(tuple(range(-self.event_dims, 0))) if self.event_dims else values
+        return sum_event(values, self.event_dims)
 
 
 class Bits(Discrete):
     """Bernoulli variables."""
 
-    name = "Bernoulli"
-
-    def sample(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
-        """Draw, (samples, *batch, *event), without a gradient."""
-        return sample_bernoulli(self.logits.detach(), (num_samples,), generator)
+    def sample(self, sample_shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        """Draw, (*sample_shape, *batch, *event), without a gradient."""
+        return sample_bernoulli(self.logits, sample_shape, generator)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-probability of draws, (samples, *batch)."""
         # What does not depend on the draw is summed once for all of them.
         return self.dot(z, self.logits) - self.total(F.softplus(self.logits))
 
-    def noise(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+    def noise(self, sample_shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """Logistic noise."""
-        return logistic_noise(shape, self.logits, generator)
+        return logistic_noise(sample_shape + self.logits.shape, self.logits, generator)
 
     def harden(self, perturbed: Tensor) -> Tensor:
         """The draw that perturbed logits stand for."""
@@ -116,27 +112,24 @@ class Bits(Discrete):
 class OneHots(Discrete):
     """One-hot variables, classes along the last axis."""
 
-    name = "OneHotCategorical"
-
     def __init__(self, logits: Tensor, event_dims: int) -> None:
         super().__init__(logits.clamp(min=LOWEST), event_dims)
 
-    def sample(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
-        """Draw, (samples, *batch, *event), without a gradient."""
-        return sample_one_hot(self.logits.detach(), (num_samples,), generator)
+    def sample(self, sample_shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        """Draw, (*sample_shape, *batch, *event), without a gradient."""
+        return sample_one_hot(self.logits, sample_shape, generator)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-probability of draws, (samples, *batch)."""
         return self.dot(z, torch.log_softmax(self.logits, -1))
 
-    def noise(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+    def noise(self, sample_shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """Gumbel noise."""
-        return gumbel_noise(shape, self.logits, generator)
+        return gumbel_noise(sample_shape + self.logits.shape, self.logits, generator)
 
     def harden(self, perturbed: Tensor) -> Tensor:
         """The draw that perturbed logits stand for."""
-        largest = perturbed.detach().argmax(-1, keepdim=True)
-        return torch.zeros_like(perturbed).scatter(-1, largest, 1.0)
+        return one_hot_of_largest(perturbed.detach())
 
     def soften(self, perturbed: Tensor, tau: Tensor | float) -> Tensor:
         """The relaxed draw of perturbed logits at a temperature."""
@@ -162,9 +155,7 @@ def cooled(logits: Tensor, tau: Tensor | float) -> Tensor:
 def discrete(q: Distribution) -> Discrete | None:
     """Read ``q`` as independent Bernoulli or one-hot variables; None if it is something else."""
     event_dims = len(q.event_shape)
-    base = q
-    while isinstance(base, Independent):
-        base = base.base_dist
+    base = innermost(q)
     if isinstance(base, Bernoulli):
         return Bits(base.logits, event_dims)
     if isinstance(base, OneHotCategorical):
@@ -189,9 +180,7 @@ def need_discrete(q: Distribution, who: str, *, bits: bool = False) -> Discrete:
     found = discrete(q)
     if isinstance(found, Bits) or (found is not None and not bits):
         return found
-    base = q
-    while isinstance(base, Independent):
-        base = base.base_dist
+    base = innermost(q)
     if q.has_rsample:
         remedy = "use Pathwise()"
     elif isinstance(base, torch.distributions.Categorical):

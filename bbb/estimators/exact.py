@@ -4,10 +4,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from bbb.errors import UnsupportedDistributionError
-from bbb.estimators.base import Cost, Estimator, evaluate
+from bbb.estimators.base import Cost, Estimator, evaluate, innermost
 
 MAX_STATES = 65_536
 
@@ -95,7 +95,5 @@ def enumerate_states(q: Distribution, max_states: int = MAX_STATES) -> Tensor:
 
 def _parts(q: Distribution) -> tuple[Distribution, int]:
     """Return the innermost distribution and how many copies of it make one event."""
-    base = q
-    while isinstance(base, Independent):
-        base = base.base_dist
+    base = innermost(q)
     return base, math.prod(q.event_shape) // math.prod(base.event_shape)

@@ -4,12 +4,21 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Normal
 
 from bbb._numerics import standard_normal
 from bbb.distributions import exponential_noise, uniform_noise
 from bbb.errors import UnsupportedDistributionError
-from bbb.estimators.base import Cost, Estimator, average, evaluate, zero
+from bbb.estimators.base import (
+    Cost,
+    Estimator,
+    average,
+    evaluate,
+    innermost,
+    over_event,
+    sum_event,
+    zero,
+)
 
 
 class MeasureValued(Estimator):
@@ -47,12 +56,9 @@ class MeasureValued(Estimator):
         costs = evaluate(f, every, q)
         value, moved_costs = costs[: self.num_samples], costs[self.num_samples :].detach()
         found = moved_costs.reshape(3, size, *value.shape).movedim(1, -1).reshape(3, *shape)
-        flat_value = value.detach().reshape(value.shape + (1,) * len(q.event_shape))
         in_loc = (found[1] - found[2]) / (scale.detach() * math.sqrt(2 * math.pi))
-        in_scale = (found[0] - flat_value) / scale.detach()
-        surrogate = in_loc * loc + in_scale * scale
-        if q.event_shape:
-            surrogate = surrogate.flatten(-len(q.event_shape)).sum(-1)
+        in_scale = (found[0] - over_event(value.detach(), z)) / scale.detach()
+        surrogate = sum_event(in_loc * loc + in_scale * scale, len(q.event_shape))
         return average(value + zero(surrogate))
 
     def _points(self, shape: torch.Size, loc: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
@@ -66,9 +72,7 @@ class MeasureValued(Estimator):
 
 
 def _parameters(q: Distribution) -> tuple[Tensor, Tensor]:
-    base = q
-    while isinstance(base, Independent):
-        base = base.base_dist
+    base = innermost(q)
     if not isinstance(base, Normal):
         remedy = "Pathwise()" if q.has_rsample else "RLOO()"
         msg = (

@@ -18,13 +18,6 @@ SUPERSEDED = {
 }
 
 
-def innermost(q: Distribution) -> Distribution:
-    """Take off all `Independent` wrappers."""
-    while isinstance(q, Independent):
-        q = q.base_dist
-    return q
-
-
 def replicate(
     q: Distribution, copies: int, dtype: torch.dtype | None = None
 ) -> tuple[Distribution, dict[str, Tensor]]:

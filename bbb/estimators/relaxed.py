@@ -11,11 +11,27 @@ from torch.distributions import Distribution
 from bbb.errors import ConfigError
 from bbb.estimators.base import PathEstimator, zero
 from bbb.estimators.discrete import Discrete, need_discrete
-from bbb.estimators.temperature import Tau, check_tau, current, shown
+from bbb.estimators.temperature import Tau, as_tau, current, shown
 
 
-class RelaxedEstimator(PathEstimator):
-    """Base of the path estimators with a temperature.
+class _DiscretePath(PathEstimator):
+    """Base of the path estimators of discrete variables."""
+
+    unbiased = False
+    bits_only = False
+
+    def rsample(self, q: Distribution, sample_shape: torch.Size) -> Tensor:
+        """Draw; arguments, result and errors as of `bbb.estimators.sample`."""
+        variables = need_discrete(q, type(self).__name__, bits=self.bits_only)
+        return self.relax(variables, sample_shape)
+
+    def relax(self, variables: Discrete, sample_shape: torch.Size) -> Tensor:
+        """Draw with the estimator's gradient in the logits, (*sample_shape, *batch, *event)."""
+        raise NotImplementedError
+
+
+class RelaxedEstimator(_DiscretePath):
+    """Base of those with a temperature.
 
     Args:
         num_samples: Draws for each batch element.
@@ -26,9 +42,6 @@ class RelaxedEstimator(PathEstimator):
         ConfigError: If a number ``tau`` is not positive.
     """
 
-    unbiased = False
-    bits_only = False
-
     def __init__(
         self,
         num_samples: int = 1,
@@ -37,23 +50,7 @@ class RelaxedEstimator(PathEstimator):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(num_samples, generator=generator)
-        self.tau = check_tau(tau) if isinstance(tau, int | float) else tau
-
-    def rsample(self, q: Distribution, sample_shape: torch.Size) -> Tensor:
-        """Draw; arguments, result and errors as of `bbb.estimators.sample`."""
-        variables = need_discrete(q, type(self).__name__, bits=self.bits_only)
-        shape = torch.Size(sample_shape) + variables.logits.shape
-        return self.relax(variables, shape, current(self.tau))
-
-    def relax(self, variables: Discrete, shape: torch.Size, tau: Tensor | float) -> Tensor:
-        """Draw with the estimator's gradient in the logits, of the given shape."""
-        raise NotImplementedError
-
-    def draw(self, variables: Discrete, shape: torch.Size) -> Tensor:
-        """Draw without a gradient, of the given shape."""
-        leading = shape[: len(shape) - variables.logits.dim()]
-        flat = variables.sample(leading.numel(), self.generator)
-        return flat.reshape(shape)
+        self.tau = as_tau(tau)
 
     def extra_repr(self) -> str:
         """Show the number of draws and a fixed temperature."""
@@ -88,10 +85,10 @@ class GumbelSoftmax(RelaxedEstimator):
         super().__init__(num_samples, tau=tau, generator=generator)
         self.hard = hard
 
-    def relax(self, variables: Discrete, shape: torch.Size, tau: Tensor | float) -> Tensor:
-        """Draw with the estimator's gradient in the logits, of the given shape."""
-        perturbed = variables.logits + variables.noise(shape, self.generator)
-        soft = variables.soften(perturbed, tau)
+    def relax(self, variables: Discrete, sample_shape: torch.Size) -> Tensor:
+        """Draw with the estimator's gradient in the logits, (*sample_shape, *batch, *event)."""
+        perturbed = variables.logits + variables.noise(sample_shape, self.generator)
+        soft = variables.soften(perturbed, current(self.tau))
         return variables.harden(perturbed) + zero(soft) if self.hard else soft
 
 
@@ -135,9 +132,10 @@ class StraightThrough(RelaxedEstimator):
         Bengio et al. 2013, Estimating or Propagating Gradients Through Stochastic Neurons.
     """
 
-    def relax(self, variables: Discrete, shape: torch.Size, tau: Tensor | float) -> Tensor:
-        """Draw with the estimator's gradient in the logits, of the given shape."""
-        return self.draw(variables, shape) + zero(variables.soften(variables.logits, tau))
+    def relax(self, variables: Discrete, sample_shape: torch.Size) -> Tensor:
+        """Draw with the estimator's gradient in the logits, (*sample_shape, *batch, *event)."""
+        z = variables.sample(sample_shape, self.generator)
+        return z + zero(variables.soften(variables.logits, current(self.tau)))
 
 
 class GumbelRao(RelaxedEstimator):
@@ -174,14 +172,14 @@ class GumbelRao(RelaxedEstimator):
         """Show the number of noises too."""
         return f"num_draws={self.num_draws}, {super().extra_repr()}"
 
-    def relax(self, variables: Discrete, shape: torch.Size, tau: Tensor | float) -> Tensor:
-        """Draw with the estimator's gradient in the logits, of the given shape."""
-        z = self.draw(variables, shape)
-        noise = variables.noise(torch.Size((self.num_draws, *shape)), self.generator)
+    def relax(self, variables: Discrete, sample_shape: torch.Size) -> Tensor:
+        """Draw with the estimator's gradient in the logits, (*sample_shape, *batch, *event)."""
+        z = variables.sample(sample_shape, self.generator)
+        noise = variables.noise(torch.Size((self.num_draws, *sample_shape)), self.generator)
         logits = variables.logits
         # What is averaged is the slope at the noise that z allows, with the noise held fixed.
         perturbed = variables.conditional(z, logits.detach(), noise) + zero(logits)
-        return z + zero(variables.soften(perturbed, tau).mean(0))
+        return z + zero(variables.soften(perturbed, current(self.tau)).mean(0))
 
 
 class ReinMax(RelaxedEstimator):
@@ -202,16 +200,16 @@ class ReinMax(RelaxedEstimator):
         Liu et al. 2023, Bridging Discrete and Backpropagation: Straight-Through and Beyond.
     """
 
-    def relax(self, variables: Discrete, shape: torch.Size, tau: Tensor | float) -> Tensor:
-        """Draw with the estimator's gradient in the logits, of the given shape."""
-        z = self.draw(variables, shape)
+    def relax(self, variables: Discrete, sample_shape: torch.Size) -> Tensor:
+        """Draw with the estimator's gradient in the logits, (*sample_shape, *batch, *event)."""
+        z = variables.sample(sample_shape, self.generator)
         mean = variables.probs.detach()
-        between = (variables.soften(variables.logits.detach(), tau) + z) / 2
+        between = (variables.soften(variables.logits.detach(), current(self.tau)) + z) / 2
         carrier = 2 * variables.jacobian(between, variables.logits)
         return z + zero(carrier - variables.jacobian(mean, variables.logits) / 2)
 
 
-class DARN(RelaxedEstimator):
+class DARN(_DiscretePath):
     r"""The 1/2-estimator: each bit's score times the cost's linear part around the draw.
 
     The gradient in a logit is :math:`f'(z) (z - 1/2) (z - p)`: exact for quadratic costs, and for
@@ -229,14 +227,7 @@ class DARN(RelaxedEstimator):
 
     bits_only = True
 
-    def __init__(self, num_samples: int = 1, *, generator: torch.Generator | None = None) -> None:
-        super().__init__(num_samples, generator=generator)
-
-    def extra_repr(self) -> str:
-        """Show the number of draws; there is no temperature."""
-        return f"num_samples={self.num_samples}"
-
-    def relax(self, variables: Discrete, shape: torch.Size, tau: Tensor | float) -> Tensor:  # noqa: ARG002
-        """Draw with the estimator's gradient in the logits, of the given shape."""
-        z = self.draw(variables, shape)
+    def relax(self, variables: Discrete, sample_shape: torch.Size) -> Tensor:
+        """Draw with the estimator's gradient in the logits, (*sample_shape, *batch, *event)."""
+        z = variables.sample(sample_shape, self.generator)
         return z + zero((z - 0.5) * (z - variables.probs.detach()) * variables.logits)

@@ -31,7 +31,7 @@ def draw(
     """  # noqa: DOC502 (by _check_support)
     variables = discrete(q)
     if variables is not None:
-        z = variables.sample(num_samples, generator)
+        z = variables.sample(torch.Size((num_samples,)), generator)
         return z, variables.log_prob(z)
     _check_support(q, who)
     with drawn_by(generator), torch.no_grad():

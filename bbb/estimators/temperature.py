@@ -93,6 +93,20 @@ def check_tau(tau: float) -> float:
     return tau
 
 
+def as_tau(tau: Tau, *, learn: bool = False) -> Tau:
+    """Return a temperature that can be used, as a parameter if it is to be learned.
+
+    Raises:
+        ConfigError: If a number is not positive, or a module is to be learned.
+    """
+    if isinstance(tau, nn.Module):
+        if learn:
+            msg = f"a temperature that is learned starts at a number, got {tau}"
+            raise ConfigError(msg)
+        return tau
+    return Learned(tau) if learn else check_tau(tau)
+
+
 def shown(tau: Tau) -> str:
     """The words for a temperature in ``repr``; one that changes shows itself as a submodule."""
     return "" if isinstance(tau, nn.Module) else f", tau={tau}"

@@ -19,10 +19,10 @@ from torch.distributions import (
 
 from bbb.distributions import drawn_by
 from bbb.errors import ShapeError, UnsupportedDistributionError
-from bbb.estimators.base import Estimator, evaluate
+from bbb.estimators.base import Estimator, evaluate, innermost, sum_event
 from bbb.estimators.exact import Exact
 from bbb.estimators.path import Pathwise
-from bbb.estimators.rebuild import innermost, replicate
+from bbb.estimators.rebuild import replicate
 from bbb.estimators.replicas import Problem, measure, slopes_in
 from bbb.estimators.score import RLOO, ScoreFunction
 
@@ -178,10 +178,8 @@ def _log_density(q: Distribution, support: Transform, x: Tensor, spread: Tensor)
     """Log density of ``(x - centre) / spread``, of whose image on the support ``q`` is the law."""
     z = support(x)
     stretch: Tensor = support.log_abs_det_jacobian(x, z) + spread.log()  # type: ignore[no-untyped-call]
-    if q.event_shape:
-        stretch = stretch.flatten(-len(q.event_shape)).sum(-1)
     density: Tensor = q.log_prob(z)
-    return density + stretch
+    return density + sum_event(stretch, len(q.event_shape))
 
 
 @torch.no_grad()

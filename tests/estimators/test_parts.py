@@ -165,12 +165,12 @@ def test_conditional_noise_has_the_law_of_noise_given_its_draw(kind):
     logits = torch.tensor([0.5, -1.0, 1.5], dtype=torch.float64)
     q = td.Bernoulli(logits=logits) if kind == "bits" else td.OneHotCategorical(logits=logits)
     variables = need_discrete(q, "test")
-    shape = torch.Size((60_000, 3))
+    count = torch.Size((60_000,))
     # Gumbels have a free offset: those of normalised logits are comparable.
     base = variables.logits if kind == "bits" else torch.log_softmax(variables.logits, -1)
-    fresh = base + variables.noise(shape, None)
+    fresh = base + variables.noise(count, None)
     z = variables.harden(fresh)
-    given = variables.conditional(z, base, variables.noise(shape, None))
+    given = variables.conditional(z, base, variables.noise(count, None))
     assert (variables.harden(given) == z).all()
     for i in range(3):
         for value in (0, 1):
