@@ -1,19 +1,15 @@
-"""Downloads that resume, are checked, and are unpacked completely or not at all."""
+"""Downloads that resume and are checked; unpacking stands beside, in ``_unpack``."""
 
-import gzip
 import hashlib
 import http.client
-import shutil
-import tarfile
-import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+from _unpack import extract_tar_gz, extract_zip  # noqa: PLC2701 (beside this file)
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -25,6 +21,8 @@ from rich.progress import (
 )
 
 from bbb.errors import ConfigError, DataError
+
+__all__ = ["download", "extract_tar_gz", "extract_zip", "file_digest", "parse_checksum"]
 
 _CHUNK = 1 << 18
 _ALGORITHMS = ("sha256", "md5")
@@ -90,6 +88,7 @@ def download(
     target: Path,
     *,
     checksum: str | None = None,
+    login: tuple[str, str] | None = None,
     attempts: int = 5,
     wait: float = 1.0,
     timeout: float = 30.0,
@@ -103,6 +102,8 @@ def download(
         url: Address, http or https.
         target: The file to make; when it exists, only its checksum is verified.
         checksum: ``sha256:...`` or ``md5:...``; unchecked by default.
+        login: User and password (HTTP basic authentication), for the host of ``url`` alone:
+            they do not follow a redirection to another one.
         attempts: How often to connect before giving up.
         wait: Seconds before the second connection; doubles each time.
         timeout: Seconds of silence after which a connection counts as broken.
@@ -117,6 +118,7 @@ def download(
     if not url.startswith(("http://", "https://")):
         msg = f"download expects an http or https address, got {url!r}"
         raise ConfigError(msg)
+    opener = _opener(url, login)
     if checksum is not None:
         parse_checksum(checksum)
     if target.exists():
@@ -126,13 +128,13 @@ def download(
     part = target.with_name(target.name + ".part")
     for attempt in range(attempts):
         try:
-            _transfer(url, part, timeout)
+            _transfer(opener, url, part, timeout)
             break
         except (TimeoutError, ConnectionError, http.client.HTTPException, urllib.error.URLError,
                 _InterruptedTransferError) as error:  # fmt: skip
             if attempt == attempts - 1 or _is_final(error):
-                kept = part.stat().st_size if part.exists() else 0
-                msg = f"{url}: {error}; {kept} bytes are kept in {part}, run again to continue"
+                # What follows the question mark may be a key.
+                msg = f"{url.partition('?')[0]}: {error}; {_remedy(error, part)}"
                 raise DataError(msg) from error
             time.sleep(wait * 2.0**attempt)
     _check(part, checksum, remove=True)
@@ -144,6 +146,25 @@ def download(
 def _is_final(error: Exception) -> bool:
     """A client error (404, 403) does not go away by asking again."""
     return isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500  # noqa: PLR2004
+
+
+def _remedy(error: Exception, part: Path) -> str:
+    if isinstance(error, urllib.error.HTTPError) and error.code in {401, 403}:
+        return "the server wants a login or a key: check what you gave, or whether it has expired"
+    if _is_final(error):
+        return "check the address"
+    kept = part.stat().st_size if part.exists() else 0
+    return f"{kept} bytes are kept in {part}, run again to continue"
+
+
+def _opener(url: str, login: tuple[str, str] | None) -> urllib.request.OpenerDirector:
+    """What opens addresses, and knows the login for the host of ``url``."""
+    if login is None:
+        return urllib.request.build_opener()
+    passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
+    host = urllib.parse.urlunsplit((*urllib.parse.urlsplit(url)[:2], "/", "", ""))
+    passwords.add_password(None, host, *login, is_authenticated=True)
+    return urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
 
 
 def _tag_file(part: Path) -> Path:
@@ -161,7 +182,7 @@ def _request(url: str, part: Path) -> tuple[urllib.request.Request, int]:
     return request, have
 
 
-def _transfer(url: str, part: Path, timeout: float) -> None:
+def _transfer(opener: urllib.request.OpenerDirector, url: str, part: Path, timeout: float) -> None:
     """Connect once and append to ``part`` what comes.
 
     Raises:
@@ -170,11 +191,9 @@ def _transfer(url: str, part: Path, timeout: float) -> None:
     """
     request, have = _request(url, part)
     try:
-        reply = cast(
-            "http.client.HTTPResponse",
-            urllib.request.urlopen(request, timeout=timeout),  # noqa: S310
-        )
+        reply = cast("http.client.HTTPResponse", opener.open(request, timeout=timeout))
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             if error.headers.get("Content-Range") == f"bytes */{have}":
                 return  # everything had come before the last interruption
@@ -224,50 +243,3 @@ class _bar:  # noqa: N801 (used like a function)
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
-
-
-def extract_tar_gz(archive: Path, output: Path, *, top: str) -> Path:
-    """Unpack the folder ``top`` of an archive into ``output / top``, completely or not at all.
-
-    Members that would leave the folder, links out of it and devices are refused (Python's
-    ``data`` filter). The archive is read to its very end, which verifies the CRC of gzip.
-
-    Args:
-        archive: A ``.tar.gz`` file.
-        output: The folder in which ``top`` will appear.
-        top: Name of the archive's only folder.
-
-    Returns:
-        ``output / top``; when that exists already, nothing is done.
-
-    Raises:
-        DataError: If the archive is damaged, unsafe, or has no such folder.
-    """
-    final = output / top
-    if final.is_dir():
-        return final
-    output.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{top}.", dir=output))
-    try:
-        with gzip.open(archive, "rb") as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
-                tar.extractall(holder, members=_members(tar), filter="data")
-            while stream.read(_CHUNK):
-                pass
-        if not (holder / top).is_dir():
-            msg = f"{archive}: no folder {top!r} in it; is it the right archive?"
-            raise DataError(msg)
-        (holder / top).replace(final)
-    except (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error) as error:
-        msg = f"{archive}: cannot be unpacked ({error}); remove it and download it again"
-        raise DataError(msg) from error
-    finally:
-        shutil.rmtree(holder)
-    return final
-
-
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """All members but the folder notes that macOS leaves in archives."""
-    for member in tar:
-        if Path(member.name).name != ".DS_Store" and not Path(member.name).name.startswith("._"):
-            yield member

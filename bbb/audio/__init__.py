@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bbb.audio.augment import reverberate as reverberate
     from bbb.audio.datadir import DataDir as DataDir
     from bbb.audio.datadir import Segment as Segment
+    from bbb.audio.datadir import Side as Side
     from bbb.audio.dataset import ChunkBatches as ChunkBatches
     from bbb.audio.dataset import ChunkConfig as ChunkConfig
     from bbb.audio.features import FeatureConfig as FeatureConfig
@@ -49,7 +50,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "load_folder",
             "reverberate",
         ],
-        "datadir": ["DataDir", "Segment"],
+        "datadir": ["DataDir", "Segment", "Side"],
         "dataset": ["ChunkBatches", "ChunkConfig"],
         "features": [
             "FeatureConfig",

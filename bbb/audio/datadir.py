@@ -13,6 +13,10 @@ from bbb.errors import DataError, FormatError
 
 Value = TypeVar("Value")
 
+TABLES = ("wav.scp", "utt2spk", "segments", "utt2dur", "spk2gender", "reco2file_and_channel")
+"""The tables of a data directory, those that every one has first; beside them is ``spk2utt``."""
+_CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -30,6 +34,24 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Side:
+    """One channel of an audio file, as telephone conversations have one for each speaker.
+
+    Attributes:
+        file: Id of the file, which Kaldi's scoring tools use; any word.
+        channel: "A" (or "1") for the first channel, "B" (or "2") for the second.
+    """
+
+    file: str
+    channel: str
+
+    @property
+    def index(self) -> int:
+        """Number of the channel, from 0."""
+        return _CHANNELS[self.channel]
+
+
+@dataclass(frozen=True)
 class DataDir:
     """A Kaldi data directory.
 
@@ -41,6 +63,8 @@ class DataDir:
         segments: Utterance id to its stretch; empty when each utterance is a whole recording.
         durations: Utterance id to seconds (``utt2dur``); may be empty.
         genders: Speaker id to "m" or "f" (``spk2gender``); may be empty.
+        sides: Recording id to the channel of its file (``reco2file_and_channel``); empty when
+            every file has one channel.
     """
 
     path: Path
@@ -49,6 +73,7 @@ class DataDir:
     segments: dict[str, Segment] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
     genders: dict[str, str] = field(default_factory=dict)
+    sides: dict[str, Side] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -70,6 +95,10 @@ class DataDir:
     def recording(self, utterance: str) -> str:
         """Id of the recording that ``utterance`` is cut from."""
         return self.segments[utterance].recording if self.segments else utterance
+
+    def channel(self, recording: str) -> int | None:
+        """Channel of ``recording`` in its file, from 0; None when the file has one channel."""
+        return self.sides[recording].index if recording in self.sides else None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "DataDir":
@@ -118,6 +147,8 @@ class DataDir:
         _write_table(folder / "segments", segments)
         _write_table(folder / "utt2dur", {u: repr(d) for u, d in self.durations.items()})
         _write_table(folder / "spk2gender", self.genders)
+        sides = {recording: f"{s.file} {s.channel}" for recording, s in self.sides.items()}
+        _write_table(folder / "reco2file_and_channel", sides)
         return replace(self, path=folder)
 
     def subset(self, utterances: Iterable[str]) -> "DataDir":
@@ -149,6 +180,7 @@ class DataDir:
             segments=_only(self.segments, keep),
             durations=_only(self.durations, keep),
             genders=_only(self.genders, speakers),
+            sides=_only(self.sides, recordings),
         )
 
 
@@ -176,8 +208,7 @@ def parse_data_dir(path: Path) -> ParsedDir:
     Returns:
         The usable entries and the faults, in the order of tables and lines.
     """
-    names = ("wav.scp", "utt2spk", "segments", "utt2dur", "spk2gender")
-    tables = {name: read_table(path / name, required=name in names[:2]) for name in names}
+    tables = {name: read_table(path / name, required=name in TABLES[:2]) for name in TABLES}
     faults = [fault for table in tables.values() for fault in table.faults]
     data = DataDir(
         path=path,
@@ -186,6 +217,7 @@ def parse_data_dir(path: Path) -> ParsedDir:
         segments=_convert(tables["segments"], _segment, faults),
         durations=_convert(tables["utt2dur"], _duration, faults),
         genders=_convert(tables["spk2gender"], _gender, faults),
+        sides=_convert(tables["reco2file_and_channel"], _side, faults),
     )
     faults += _link_faults(data, tables)
     return ParsedDir(data, tables, faults)
@@ -259,7 +291,7 @@ def _segment(text: str) -> Segment:
         msg = f"expected 'utterance recording start end' in seconds, got '... {text}'"
         raise ValueError(msg) from None
     if len(fields) > 3:  # noqa: PLR2004 (recording, start, end)
-        msg = f"expected 4 fields, got {len(fields) + 1}; split stereo files into channels"
+        msg = f"expected 4 fields, got {len(fields) + 1}; name channels in reco2file_and_channel"
         raise ValueError(msg)
     if not 0.0 <= start < end < float("inf"):
         msg = f"needs 0 <= start < end, got start {start} and end {end}; correct the times"
@@ -283,6 +315,14 @@ def _gender(text: str) -> str:
         msg = f"expected 'm' or 'f', got '{text}'; correct or remove the line"
         raise ValueError(msg)
     return text
+
+
+def _side(text: str) -> Side:
+    fields = text.split()
+    if len(fields) != 2 or fields[1] not in _CHANNELS:  # noqa: PLR2004 (file, channel)
+        msg = f"expected 'recording file A|B', got '... {text}'; correct the line"
+        raise ValueError(msg)
+    return Side(*fields)
 
 
 def _only(mapping: dict[str, Value], keys: set[str]) -> dict[str, Value]:

@@ -21,7 +21,7 @@ from bbb.audio.features import (
     voice_activity,
 )
 from bbb.audio.specaugment import SpecAugmentConfig, spec_augment
-from bbb.audio.waveform import audio_info, load_utterance
+from bbb.audio.waveform import load_utterance, recording_info
 from bbb.errors import ConfigError, DataError
 
 _INT16_SCALE = 32768.0
@@ -340,8 +340,8 @@ def _utterance_samples(data: DataDir, features: FeatureConfig) -> NDArray[np.int
         DataError: If a file's header is bad, or an utterance is shorter than a window.
     """
     frames = {
-        recording: audio_info(path, sample_rate=features.sample_rate).frames
-        for recording, path in data.wavs.items()
+        recording: recording_info(data, recording, sample_rate=features.sample_rate).frames
+        for recording in data.wavs
     }
     sizes = []
     for utterance in data.utterances:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bbb.audio.datadir import DataDir, ParsedDir, parse_data_dir
+from bbb.audio.datadir import TABLES, DataDir, ParsedDir, parse_data_dir
 from bbb.audio.tables import Fault
 from bbb.audio.validate import SHORTEST_SECONDS, validate_data_dir, validate_parsed
-from bbb.audio.waveform import audio_info
+from bbb.audio.waveform import recording_info
 from bbb.errors import DataError
 
-_WRITTEN = ("wav.scp", "utt2spk", "spk2utt", "segments", "utt2dur", "spk2gender")
+_WRITTEN = (*TABLES[:2], "spk2utt", *TABLES[2:])
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def fix_data_dir(
 def _usable(parsed: ParsedDir, faults: list[Fault]) -> tuple[DataDir, dict[str, str]]:
     """The part of a directory that can be used, and why the rest cannot."""
     data, tables = parsed.data, parsed.tables
-    fatal = {tables[name].path for name in ("wav.scp", "utt2spk", "segments")}
+    fatal = {tables[name].path for name in ("wav.scp", "utt2spk", "segments", TABLES[-1])}
     reasons: dict[str, str] = {}
     for fault in faults:
         if fault.file in fatal and fault.key:
@@ -111,7 +111,7 @@ def _usable(parsed: ParsedDir, faults: list[Fault]) -> tuple[DataDir, dict[str, 
 
 def _durations(data: DataDir) -> dict[str, float]:
     """Seconds of each utterance, from segments or from the headers of its audio."""
-    lengths = {recording: audio_info(path).duration for recording, path in data.wavs.items()}
+    lengths = {recording: recording_info(data, recording).duration for recording in data.wavs}
     return {
         utterance: round(
             min(s.end, lengths[s.recording]) - s.start

@@ -9,7 +9,7 @@ from pathlib import Path
 from bbb._files import numbered_lines
 from bbb.audio.datadir import DataDir, ParsedDir, parse_data_dir
 from bbb.audio.tables import Fault, Table, read_table
-from bbb.audio.waveform import MAX_OVERSHOOT, AudioInfo, audio_info, read_waveform
+from bbb.audio.waveform import MAX_OVERSHOOT, AudioInfo, read_waveform, recording_info
 from bbb.errors import DataError, FormatError
 
 Progress = Callable[[int, int], None]
@@ -126,13 +126,19 @@ def _spk2utt_faults(parsed: ParsedDir) -> list[Fault]:
 def _extra_faults(parsed: ParsedDir) -> Iterator[Fault]:
     """Ids in optional tables that nothing else has, utterances without duration, idle audio."""
     data, tables = parsed.data, parsed.tables
-    known = {"utt2dur": data.utt2spk.keys(), "spk2gender": data.spk2utt.keys()}
-    for name, ids in known.items():
+    known = {
+        "utt2dur": ("utt2spk", data.utt2spk.keys()),
+        "spk2gender": ("utt2spk", data.spk2utt.keys()),
+        "reco2file_and_channel": ("wav.scp", data.wavs.keys()),
+    }
+    for name, (where, ids) in known.items():
         table = tables[name]
         for key in table.values.keys() - ids:
-            message = f"'{key}' is not in utt2spk; remove the line, or run bbb data fix"
+            message = f"'{key}' is not in {where}; remove the line, or run bbb data fix"
             yield Fault(table.path, table.lines[key], message)
-        for key in sorted(ids - table.values.keys()) if table.values else []:
+        # A file of one channel needs no line in reco2file_and_channel.
+        complete = bool(table.values) and where == "utt2spk"
+        for key in sorted(ids - table.values.keys()) if complete else []:
             yield Fault(table.path, 0, f"no line for '{key}'; add it, or run bbb data fix")
     used = {segment.recording for segment in data.segments.values()}
     for recording in data.wavs.keys() - used if data.segments else []:
@@ -201,8 +207,9 @@ def _audio_faults(
 def _decode(data: DataDir, recording: str, utterances: list[str]) -> _Checked | str:
     """Decode one recording; the message of what is wrong with it otherwise."""
     try:
-        info = audio_info(data.wavs[recording])
-        samples = read_waveform(data.wavs[recording], sample_rate=None)
+        info = recording_info(data, recording)
+        channel = data.channel(recording)
+        samples = read_waveform(data.wavs[recording], sample_rate=None, channel=channel)
     except DataError as error:
         return str(error)
     silent = set()

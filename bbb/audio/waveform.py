@@ -10,12 +10,16 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from bbb.audio.containers import missing_bytes
+from bbb.audio.containers import is_shorten, missing_bytes
 from bbb.audio.datadir import DataDir
 from bbb.errors import DataError
 
 # Times in segments are rounded to hundredths; two frames beyond the end are forgiven.
 MAX_OVERSHOOT = 0.02
+_SHORTEN = (
+    "its samples are compressed by shorten, for which libsndfile has no decoder: make a flac or "
+    "wav file of it (python -m pip install 'desphere[fast]', then sph2wav; or sph2pipe -f wav)"
+)
 
 
 @dataclass(frozen=True)
@@ -38,22 +42,43 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
-def audio_info(path: str | os.PathLike[str], *, sample_rate: int | None = None) -> AudioInfo:
+def audio_info(
+    path: str | os.PathLike[str], *, sample_rate: int | None = None, channel: int | None = None
+) -> AudioInfo:
     """Read the header of an audio file and check what can be checked without decoding.
 
     Args:
-        path: The file: wav, flac, ogg (Vorbis, Opus), mp3.
+        path: The file: wav, flac, ogg (Vorbis, Opus), mp3, NIST SPHERE.
         sample_rate: The rate that it must have, in Hz; any when None.
+        channel: The channel that is wanted, from 0; when None, the file must have just one.
 
     Returns:
         Rate, channels and length.
 
     Raises:
-        DataError: If the file is missing, empty, cut short, no audio, of another rate, or has more
-            than one channel; the message names the file and the remedy.
+        DataError: If the file is missing, empty, cut short, no audio, of another rate, or has
+            other channels; the message names the file and the remedy.
     """  # noqa: DOC502 (raised by the shared checks)
-    with _opened(path, sample_rate) as sound:
+    with _opened(path, sample_rate, channel) as sound:
         return AudioInfo(sound.samplerate, sound.channels, sound.frames)
+
+
+def recording_info(data: DataDir, recording: str, *, sample_rate: int | None = None) -> AudioInfo:
+    """``audio_info`` of a recording of a data directory, with the channel that it names.
+
+    Args:
+        data: The data directory.
+        recording: An id of its ``wav.scp``.
+        sample_rate: As for ``audio_info``.
+
+    Returns:
+        Rate, channels and length.
+
+    Raises:
+        DataError: As for ``audio_info``.
+    """  # noqa: DOC502 (raised by what it calls)
+    channel = data.channel(recording)
+    return audio_info(data.wavs[recording], sample_rate=sample_rate, channel=channel)
 
 
 def read_waveform(
@@ -62,32 +87,35 @@ def read_waveform(
     sample_rate: int | None,
     start: float = 0.0,
     end: float | None = None,
+    channel: int | None = None,
 ) -> NDArray[np.float32]:
     """Read one channel of audio, or a stretch of it, without reading the rest.
 
     Args:
-        path: The file: wav, flac, ogg (Vorbis, Opus), mp3.
+        path: The file: wav, flac, ogg (Vorbis, Opus), mp3, NIST SPHERE.
         sample_rate: The rate that the file must have, in Hz; any when None. Nothing is resampled.
         start: First second of the stretch.
         end: Last second; the end of the file when None. Up to ``MAX_OVERSHOOT`` beyond it is
             forgiven.
+        channel: The channel that is wanted, from 0; when None, the file must have just one.
 
     Returns:
         Samples in [-1, 1), shape (samples,).
 
     Raises:
-        DataError: If the file is missing, empty, cut short, no audio, of another rate, has more
-            than one channel, holds NaN or infinite samples, or if the stretch lies outside of it.
+        DataError: If the file is missing, empty, cut short, no audio, of another rate, has
+            other channels, holds NaN or infinite samples, or if the stretch lies outside of it.
     """
-    with _opened(path, sample_rate) as sound:
+    with _opened(path, sample_rate, channel) as sound:
         first, last = _span(path, sound.frames, sound.samplerate, start, end)
         try:
             if first:
                 sound.seek(first)
-            samples: NDArray[np.float32] = sound.read(last - first, dtype="float32")
+            matrix = sound.read(last - first, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
             msg = f"{path}: cannot be decoded ({error}); restore the file, or drop its utterances"
             raise DataError(msg) from error
+    samples: NDArray[np.float32] = np.ascontiguousarray(matrix[:, channel or 0])
     if len(samples) < last - first:
         msg = (
             f"{path}: truncated: {last - first} samples wanted, {len(samples)} there; restore the "
@@ -119,14 +147,21 @@ def load_utterance(data: DataDir, utterance: str, sample_rate: int) -> NDArray[n
         msg = f"{data.path}: no utterance '{utterance}' in utt2spk; check the id"
         raise DataError(msg)
     segment = data.segments.get(utterance)
-    path = data.wavs[data.recording(utterance)]
-    if segment is None:
-        return read_waveform(path, sample_rate=sample_rate)
-    return read_waveform(path, sample_rate=sample_rate, start=segment.start, end=segment.end)
+    recording = data.recording(utterance)
+    start, end = (0.0, None) if segment is None else (segment.start, segment.end)
+    return read_waveform(
+        data.wavs[recording],
+        sample_rate=sample_rate,
+        start=start,
+        end=end,
+        channel=data.channel(recording),
+    )
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str], sample_rate: int | None) -> Iterator[soundfile.SoundFile]:
+def _opened(
+    path: str | os.PathLike[str], sample_rate: int | None, channel: int | None
+) -> Iterator[soundfile.SoundFile]:
     """Open an audio file whose header is sound.
 
     Raises:
@@ -146,17 +181,21 @@ def _opened(path: str | os.PathLike[str], sample_rate: int | None) -> Iterator[s
     try:
         sound = soundfile.SoundFile(file)
     except soundfile.SoundFileError as error:
-        msg = f"{path}: not readable as audio ({error}); restore it, or drop its utterances"
+        remedy = _SHORTEN if is_shorten(file) else "restore it, or drop its utterances"
+        msg = f"{path}: not readable as audio ({error}); {remedy}"
         raise DataError(msg) from error
     with sound:
-        _check_header(path, sound, sample_rate)
+        _check_header(path, sound, sample_rate, channel)
         yield sound
 
 
 def _check_header(
-    path: str | os.PathLike[str], sound: soundfile.SoundFile, sample_rate: int | None
+    path: str | os.PathLike[str],
+    sound: soundfile.SoundFile,
+    sample_rate: int | None,
+    channel: int | None,
 ) -> None:
-    """Raise unless the file has samples, one channel and the right rate.
+    """Raise unless the file has samples, the wanted channel and the right rate.
 
     Raises:
         DataError: Otherwise.
@@ -170,10 +209,16 @@ def _check_header(
             f"(ffmpeg -i IN -ar {sample_rate} OUT) or set sample_rate to {sound.samplerate}"
         )
         raise DataError(msg)
-    if sound.channels != 1:
+    if channel is None and sound.channels != 1:
         msg = (
             f"{path}: expected one channel, got {sound.channels}; keep one of them "
-            "(ffmpeg -i IN -ac 1 OUT mixes them)"
+            "(ffmpeg -i IN -ac 1 OUT mixes them), or name it in reco2file_and_channel"
+        )
+        raise DataError(msg)
+    if channel is not None and not 0 <= channel < sound.channels:
+        msg = (
+            f"{path}: channel {chr(ord('A') + channel)} is wanted, the file has {sound.channels}; "
+            "correct reco2file_and_channel, or drop its utterances"
         )
         raise DataError(msg)
 

@@ -125,7 +125,7 @@ def test_subset_of_unknown_ids_names_them(folder):
             "ann-1 rec1 zero 1\n",
             r"segments:1: expected 'utterance recording start end'",
         ),
-        ("segments", "ann-1 rec1 0 1 A\n", r"segments:1: expected 4 fields, got 5; split stereo"),
+        ("segments", "ann-1 rec1 0 1 A\n", r"segments:1: expected 4 fields, got 5; name channels"),
         (
             "segments",
             "ann-1 rec1 2 2\n",

@@ -1,9 +1,12 @@
+import base64
 import gzip
 import hashlib
 import http.server
 import io
+import itertools
 import tarfile
 import threading
+import zipfile
 
 import _download
 import numpy as np
@@ -28,6 +31,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.ranges = True
         self.tag = '"v1"'
         self.body = BODY
+        self.login = None
+        self.redirect = None
+        self.logins = []
 
     @property
     def url(self):
@@ -41,6 +47,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server, asked = self.server, self.headers.get("Range")
         server.requests.append(asked)
+        server.logins.append(self.headers.get("Authorization"))
+        if server.redirect:
+            self.send_response(302)
+            self.send_header("Location", server.redirect)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if server.login and server.logins[-1] != server.login:
+            self.send_error(401)
+            return
         if server.refuse:
             self.send_error(server.refuse)
             return
@@ -64,14 +80,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(part)
 
 
-@pytest.fixture
-def server():
+def serve():
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running
         running.shutdown()
         thread.join()
+
+
+server = pytest.fixture(serve, name="server")
+other_server = pytest.fixture(serve, name="other_server")
 
 
 def fetch(server, tmp_path, **options):
@@ -168,6 +187,35 @@ class TestDownload:
             _download.download("http://127.0.0.1:9/x", tmp_path / "x", checksum=text)
 
 
+LOGIN = "Basic " + base64.b64encode(b"me:a secret").decode()
+
+
+class TestLogin:
+    def test_is_sent_at_every_connection(self, server, tmp_path):
+        server.login, server.break_after = LOGIN, [300_000]
+        fetch(server, tmp_path, checksum=SHA256, login=("me", "a secret"))
+        assert server.logins == [LOGIN, LOGIN]
+
+    @pytest.mark.parametrize("login", [None, ("me", "wrong")])
+    def test_refused(self, server, tmp_path, login):
+        server.login = LOGIN
+        with pytest.raises(DataError, match=r"401: .* wants a login or a key: check") as caught:
+            fetch(server, tmp_path, login=login)
+        assert len(server.requests) == 1
+        assert "wrong" not in str(caught.value)
+
+    def test_does_not_leave_its_host(self, server, other_server, tmp_path):
+        server.redirect = other_server.url
+        fetch(server, tmp_path, checksum=SHA256, login=("me", "a secret"))
+        assert (server.logins, other_server.logins) == ([LOGIN], [None])
+
+    def test_keys_in_addresses_are_not_shown(self, server, tmp_path):
+        server.refuse = 404
+        with pytest.raises(DataError, match=r"file.tar.gz: .*404.*check the address") as caught:
+            _download.download(server.url + "?key=secret", tmp_path / "x", wait=0.0)
+        assert "secret" not in str(caught.value)
+
+
 def archive(path, members):
     with tarfile.open(path, "w:gz") as tar:
         for name, content in members.items():
@@ -226,3 +274,68 @@ class TestExtract:
         (tmp_path / "f.tar.gz").write_bytes(gzip.compress(b"\0" * 1024))
         with pytest.raises(DataError, match="no folder 'top' in it"):
             _download.extract_tar_gz(tmp_path / "f.tar.gz", tmp_path / "out", top="top")
+
+
+def zipped(members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    return stream.getvalue()
+
+
+class TestExtractZip:
+    NOISE = np.random.default_rng(0).bytes(900_000)
+
+    def test_unpacks_and_drops_desktop_notes(self, tmp_path):
+        members = {"top/a/x.txt": b"x", "top/.DS_Store": b"", "__MACOSX/top/._x": b""}
+        (tmp_path / "f.zip").write_bytes(zipped(members))
+        folder = _download.extract_zip(tmp_path / "f.zip", tmp_path / "out", top="top")
+        assert (folder / "a/x.txt").read_text() == "x"
+        assert left(folder) == ["a"]
+        assert left(tmp_path / "out") == ["top"]
+
+    @pytest.mark.parametrize("cuts", [(), (1,), (300_000, 300_001, 899_000), (450_000,) * 2])
+    def test_parts_are_one_archive(self, tmp_path, cuts):
+        whole = zipped({"top/x": self.NOISE, "top/y": self.NOISE[::-1]})
+        places = [0, *cuts, len(whole)]
+        parts = []
+        for number, (start, end) in enumerate(itertools.pairwise(places)):
+            parts.append(tmp_path / f"part{number}")
+            parts[-1].write_bytes(whole[start:end])
+        folder = _download.extract_zip(parts, tmp_path / "out", top="top")
+        assert (folder / "x").read_bytes() == self.NOISE
+        assert (folder / "y").read_bytes() == self.NOISE[::-1]
+
+    def test_does_nothing_twice(self, tmp_path):
+        (tmp_path / "top").mkdir()
+        missing = tmp_path / "missing.zip"
+        assert _download.extract_zip(missing, tmp_path, top="top") == tmp_path / "top"
+
+    @pytest.mark.parametrize("damage", ["truncated", "wrong data", "no zip", "lost part"])
+    def test_damaged_archive_leaves_nothing(self, tmp_path, damage):
+        whole = zipped({"top/x": self.NOISE, "top/y": b"y"})
+        broken = {
+            "truncated": whole[: len(whole) // 2],
+            "wrong data": whole[:5000] + bytes(200) + whole[5200:],
+            "no zip": b"<html>not found</html>",
+            "lost part": whole[:1000] + whole[200_000:],
+        }[damage]
+        (tmp_path / "f.zip").write_bytes(broken)
+        with pytest.raises(DataError, match=r"f.zip: cannot be unpacked .*download it again"):
+            _download.extract_zip(tmp_path / "f.zip", tmp_path / "out", top="top")
+        assert left(tmp_path / "out") == []
+
+    @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "top/../../evil"])  # noqa: S108
+    def test_does_not_leave_the_folder(self, tmp_path, name):
+        (tmp_path / "f.zip").write_bytes(zipped({name: b"x", "top/a": b""}))
+        _download.extract_zip(tmp_path / "f.zip", tmp_path / "deep/out", top="top")
+        assert [str(f.relative_to(tmp_path)) for f in tmp_path.rglob("evil")] in (
+            [],
+            ["deep/out/top/evil"],
+        )
+
+    def test_wrong_archive(self, tmp_path):
+        (tmp_path / "f.zip").write_bytes(zipped({"other/x": b""}))
+        with pytest.raises(DataError, match="no folder 'top' in it"):
+            _download.extract_zip(tmp_path / "f.zip", tmp_path / "out", top="top")
