@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bbb._plot import Target, axes_at
-from bbb.distributions import drawn_by
 from bbb.errors import ConfigError, UnsupportedDistributionError
 from bbb.estimators.base import Cost, Estimator
 from bbb.estimators.diagnosis import Diagnosis, diagnose_against, title
@@ -155,24 +154,19 @@ def compare(
     if not 0 < budget_evals < math.inf:
         msg = f"compare needs a finite budget_evals > 0, got {budget_evals}"
         raise ConfigError(msg)
-    if not isinstance(estimators, Mapping):
-        named = [(title(estimator), estimator) for estimator in estimators]
-    else:
-        named = list(estimators.items())
+    names = estimators if isinstance(estimators, Mapping) else map(title, estimators)
+    each = estimators.values() if isinstance(estimators, Mapping) else estimators
     problem = Problem(f, q, ctx)
-    with drawn_by(generator):
-        truth = find_truth(problem, exact, replicas)
+    truth = find_truth(problem, exact, replicas, generator)
 
-    def row(name: str, estimator: Estimator) -> Row:
+    def row(name: str, one: Estimator) -> Row:
         try:
-            found = diagnose_against(
-                problem, truth, estimator, replicas, warmup, generator=generator
-            )
+            found = diagnose_against(problem, truth, one, replicas, warmup, generator=generator)
         except UnsupportedDistributionError as error:
             return Row(name, budget_evals, None, str(error))
         return Row(name, budget_evals, found)
 
-    rows = [row(*pair) for pair in named]
+    rows = [row(*pair) for pair in zip(names, each, strict=True)]
     order = sorted(rows, key=lambda row: (row.diagnosis is None, _last(row.mse)))
     return Comparison(tuple(order), truth.source)
 
@@ -202,6 +196,15 @@ def _with_tau(estimator: Estimator, tau: float) -> Estimator:
     del candidate.tau  # It may be a module, in whose place no number can be put.
     candidate.tau = float(tau)  # type: ignore[assignment]
     return candidate
+
+
+def _check_taus(estimator: Estimator, taus: Sequence[float]) -> None:
+    if getattr(estimator, "tau", None) is None or not taus or not all(t > 0 for t in taus):
+        msg = (
+            "tune_tau needs an estimator with a temperature, such as GumbelSoftmax() or REBAR(), "
+            f"and temperatures > 0; got {title(estimator)} and {tuple(taus)}"
+        )
+        raise ConfigError(msg)
 
 
 def tune_tau(
@@ -248,18 +251,12 @@ def tune_tau(
         >>> f = lambda z: (z - 0.45) ** 2
         >>> G.tune_tau(f, q, G.GumbelSoftmax(), taus=(0.5, 1.0), replicas=100).tau in (0.5, 1.0)
         True
-    """  # noqa: DOC502 (by the estimator)
-    if getattr(estimator, "tau", None) is None or not taus or not all(t > 0 for t in taus):
-        msg = (
-            "tune_tau needs an estimator with a temperature, such as GumbelSoftmax() or REBAR(), "
-            f"and temperatures > 0; got {title(estimator)} and {tuple(taus)}"
-        )
-        raise ConfigError(msg)
+    """  # noqa: DOC502 (by _check_taus and the estimator)
+    _check_taus(estimator, taus)
     device = generator.device if generator is not None else torch.device("cpu")
     seed = int(torch.randint(2**62, (), generator=generator, device=device))
     problem = Problem(f, q, ctx)
-    with drawn_by(generator):
-        truth = find_truth(problem, exact, replicas)
+    truth = find_truth(problem, exact, replicas, generator)
     rows = []
     for tau in taus:
         candidate = _with_tau(estimator, tau)

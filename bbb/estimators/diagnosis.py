@@ -145,8 +145,7 @@ def diagnose(
         The measurement; ``print`` it.
 
     Raises:
-        UnsupportedDistributionError: If ``q`` cannot be built again from its parameters, or the
-            estimator does not fit it. It is a TypeError.
+        UnsupportedDistributionError: If ``q`` cannot be rebuilt, or the estimator does not fit it.
         ConfigError: If there are fewer than 2 replicas, or a count is not positive.
         ShapeError: If ``f`` or ``exact`` has the wrong shape.
 
@@ -158,8 +157,7 @@ def diagnose(
         (2.0, 'sum over 2 states', 'no bias seen')
     """  # noqa: DOC502 (by Problem, find_truth and the estimator)
     problem = Problem(f, q, ctx)
-    with drawn_by(generator):
-        truth = find_truth(problem, exact, replicas)
+    truth = find_truth(problem, exact, replicas, generator)
     return diagnose_against(
         problem, truth, estimator, replicas, warmup, sigma=sigma, chunk=chunk, generator=generator
     )

@@ -54,7 +54,9 @@ class Truth:
 Given = Tensor | Mapping[str, Tensor] | None
 
 
-def find_truth(problem: Problem, given: Given, replicas: int) -> Truth:
+def find_truth(
+    problem: Problem, given: Given, replicas: int, generator: torch.Generator | None = None
+) -> Truth:
     """Find the exact gradient.
 
     By enumeration where the support is finite and small; by quadrature where the axes of an event
@@ -65,6 +67,7 @@ def find_truth(problem: Problem, given: Given, replicas: int) -> Truth:
         problem: The problem.
         given: The gradient that the caller knows, by parameter, or of the only one.
         replicas: How many estimates it will be compared with.
+        generator: Source of randomness; default the one in force.
 
     Returns:
         The gradient.
@@ -72,18 +75,19 @@ def find_truth(problem: Problem, given: Given, replicas: int) -> Truth:
     Raises:
         ShapeError: If ``given`` does not fit the parameters.
     """  # noqa: DOC502 (by _flatten)
-    rounding = _rounding(problem)
-    if given is not None:
-        return Truth(_flatten(problem, given), rounding, "given by the caller")
-    with suppress(UnsupportedDistributionError):
-        states = Exact().evals(problem.q)
-        return Truth(problem.gradients(Exact(), 1)[0], rounding, f"sum over {states} states")
-    if (nodes := _nodes_for(problem.q)) is not None:
-        fine, coarse = _quadrature(problem, nodes)
-        if bool(fine.isfinite().all()):
-            error = (fine - coarse).abs() + rounding
-            return Truth(fine, error, f"quadrature, {nodes} nodes an axis")
-    return _sampled(problem, replicas)
+    with drawn_by(generator):
+        rounding = _rounding(problem)
+        if given is not None:
+            return Truth(_flatten(problem, given), rounding, "given by the caller")
+        with suppress(UnsupportedDistributionError):
+            states = Exact().evals(problem.q)
+            return Truth(problem.gradients(Exact(), 1)[0], rounding, f"sum over {states} states")
+        if (nodes := _nodes_for(problem.q)) is not None:
+            fine, coarse = _quadrature(problem, nodes)
+            if bool(fine.isfinite().all()):
+                error = (fine - coarse).abs() + rounding
+                return Truth(fine, error, f"quadrature, {nodes} nodes an axis")
+        return _sampled(problem, replicas)
 
 
 def _flatten(problem: Problem, given: Tensor | Mapping[str, Tensor]) -> Tensor:

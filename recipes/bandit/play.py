@@ -8,22 +8,19 @@ seed (and epsilon), side by side in one run.
 
 import functools
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import bbb
 from bbb._files import atomic_path, write_text  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError, ConfigError
 from recipes.bandit.bandit import Buffer, Greedy, Thompson, make_network
 from recipes.bandit.environment import Mushrooms, Stream, load_mushrooms
 from recipes.bandit.settings import Settings
+from recipes.common import script
 from recipes.common.options import read_options
 
 CURVE_POINTS = 500
@@ -107,23 +104,12 @@ class Run:
 
         Raises:
             ConfigError: If it is of a run with other settings; it names them.
-        """
+        """  # noqa: DOC502 (by check_same)
         file = self.folder / "checkpoint.pt"
         if not file.exists():
             return
         state = torch.load(file, weights_only=True)
-        found = state["identity"]
-        other = [
-            f"{key} ({found.get(key)} there, {value} now)"
-            for key, value in self.identity.items()
-            if found.get(key) != value
-        ]
-        if other:
-            msg = (
-                f"{self.folder} holds a run with other settings: {', '.join(other)}; "
-                "take another --exp-dir, or remove it"
-            )
-            raise ConfigError(msg)
+        script.check_same(state["identity"], self.identity, self.folder)
         self.agent.network.load_state_dict(state["network"])
         self.agent.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
@@ -187,8 +173,7 @@ def main(argv: Sequence[str]) -> None:
     settings.check()
     torch.set_num_threads(settings.threads)
     mushrooms = load_mushrooms(settings.data)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with script.steps_progress() as progress:
         for kind in settings.agents:
             run = Run(settings, kind, mushrooms)
             run.load()
@@ -200,7 +185,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

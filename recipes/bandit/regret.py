@@ -7,24 +7,25 @@ differences from the first agent are paired by seed.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from bbb._files import write_text  # noqa: PLC2701 (same repository)
 from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError, DataError
+from bbb.errors import DataError
 from recipes.bandit.play import tail_start
 from recipes.bandit.settings import Settings
+from recipes.common import script
 from recipes.common.options import read_options
-from recipes.common.statistics import interval_text, markdown_table, t_interval
+from recipes.common.statistics import interval_text, t_interval
+from recipes.common.tables import markdown_table, print_table
 
 Run = dict[str, Any]
+# Agents are compared that met the same mushrooms and took as many training steps.
+ALIKE = ("steps", "seeds", "early", "minibatches", "late_minibatches", "batch_size")
 KINDS = {"regret": "regret", "expected_regret": "expected regret"}
 
 
@@ -38,7 +39,7 @@ def read_runs(settings: Settings) -> list[Run]:
         A run of each.
 
     Raises:
-        DataError: If one is missing, or was shorter than another or of other seeds.
+        DataError: If one is missing, or differs from another in what has to be `ALIKE`.
     """
     runs = []
     for kind in settings.agents:
@@ -47,9 +48,11 @@ def read_runs(settings: Settings) -> list[Run]:
             msg = f"no {file}; let the agents play first (stage 1)"
             raise DataError(msg)
         runs.append(json.loads(file.read_text(encoding="utf-8")))
-    for run in runs:
-        if (run["steps"], run["seeds"]) != (runs[0]["steps"], runs[0]["seeds"]):
-            msg = f"{settings.exp_dir} holds runs of different steps or seeds; remove one of them"
+    for key in ALIKE:
+        found = {run["kind"]: run[key] for run in runs}
+        if any(value != runs[0][key] for value in found.values()):
+            each = ", ".join(f"{value} of {kind}" for kind, value in found.items())
+            msg = f"{settings.exp_dir} holds runs of different {key} ({each}); remove one of them"
             raise DataError(msg)
     return runs
 
@@ -128,20 +131,14 @@ def main(argv: Sequence[str]) -> None:
         f"{runs[0]['steps']:,} mushrooms, seeds {runs[0]['seeds']}; mean and 95 % interval over "
         f"them, differences paired. CPU time: {seconds}."
     )
-    table = markdown_table(header(runs), [cells(row) for row in rows])
+    body = [cells(row) for row in rows]
     write_text(settings.exp_dir / "results.json", json.dumps(rows, indent=1) + "\n")
-    lines = [title, "", *table, "", "![regret](regret.png)", ""]
+    lines = [title, "", *markdown_table(header(runs), body), "", "![regret](regret.png)", ""]
     write_text(settings.exp_dir / "RESULTS.md", "\n".join(lines))
     draw(runs, settings.exp_dir / "regret.png")
-    printed = Table(*header(runs), title=title, title_justify="left")
-    for row in rows:
-        printed.add_row(*cells(row))
-    Console(width=max(140, Console().width)).print(printed)
+    print_table(header(runs), body, title=title, width=140)
     print(f"wrote results.json, RESULTS.md and regret.png to {settings.exp_dir}")
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

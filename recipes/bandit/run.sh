@@ -21,17 +21,12 @@ source "$recipe/../common/recipe.sh"
 data= exp_dir=exp/bandit config=$recipe/conf/short.yaml seeds= steps= stage=1 stop_stage=2 smoke=false
 parse_options "data exp-dir config seeds steps stage stop-stage" "$@"
 [[ -f $config ]] || fail "no config $config"
-export PYTHONPATH=$recipe/../..${PYTHONPATH:+:$PYTHONPATH} OMP_NUM_THREADS=1
-
-# script NAME flags ...: run a script of the recipe.
-script() {
-  "${PYTHON:-python}" -m "recipes.bandit.$1" "${@:2}"
-}
+export OMP_NUM_THREADS=1
 
 flags=(--config "$config" --exp-dir "$exp_dir")
 if [[ $smoke == true ]]; then
   data=$exp_dir/simulated.data
-  once "$data" script simulate --output "$data"
+  once "$data" script bandit.simulate --output "$data"
   flags+=(--steps 60 --seeds 0 1 --minibatches 2 --save-every 50)
 fi
 [[ -n $data ]] || fail "--data FILE is needed; python data_prep/mushrooms.py download --output corpora"
@@ -43,12 +38,12 @@ fi
 [[ -z $steps ]] || flags+=(--steps "$steps")
 
 if stage 1 "play"; then
-  script play "${flags[@]}" --agents greedy &
+  script bandit.play "${flags[@]}" --agents greedy &
   greedy=$!
   trap 'kill "$greedy" 2> /dev/null || true' EXIT
-  script play "${flags[@]}" --agents bbb
+  script bandit.play "${flags[@]}" --agents bbb
   wait "$greedy"
 fi
 if stage 2 "table and picture"; then
-  script regret "${flags[@]}"
+  script bandit.regret "${flags[@]}"
 fi

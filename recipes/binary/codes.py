@@ -4,56 +4,43 @@ Writes one .npz of what the trials are scored with, as "system:bits": packed cod
 utterances, uint8 (utterances, bits / 8), or floats (utterances, dim) with bits 0; and their ids.
 """
 
-import argparse
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import yaml
 
 import bbb.estimators as G
 from bbb import scoring
 from bbb.speaker import BinaryCodes
 from bbb.speaker.progress import Progress
+from recipes.common import script
+from recipes.common.evaluation import SystemOptions
+from recipes.common.options import read_options
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> None:
     """Train and apply every system, write the codes in one step."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", type=Path, required=True, help="train_0.npz and eval_0.npz")
-    parser.add_argument("--utt2spk", type=Path, required=True, help="of the training utterances")
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, required=True)
-    args = parser.parse_args()
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
-    train, test = (scoring.read_embeddings(args.source / f"{n}_0.npz") for n in ("train", "eval"))
-    utt2spk = scoring.read_utt2spk(args.utt2spk)
-    missing = [name for name in train.ids if name not in utt2spk]
-    if missing:
-        parser.error(f"{args.utt2spk} has no speaker of '{missing[0]}'; is it the same data?")
-    speakers = np.array([utt2spk[name] for name in train.ids])
-    arrays = baselines(train.embeddings, speakers, test.embeddings, config, args.seed)
-    for name, options in config["systems"].items():
-        label = f"{args.source}: {name}, seed {args.seed}"
+    options = read_options(SystemOptions, argv, __doc__)
+    train, test, speakers = options.load()
+    config, seed = options.config, options.seed
+    arrays = baselines(train.embeddings, speakers, test.embeddings, config, seed)
+    for name, system in config["systems"].items():
+        label = f"{options.source}: {name}, seed {seed}"
         print(label)
-        for length, words in lengths(config, options or {}).items():
+        for length, words in lengths(config, system or {}).items():
             with Progress(label) as progress:
-                model = BinaryCodes(**words, seed=args.seed).fit(
+                model = BinaryCodes(**words, seed=seed).fit(
                     train.embeddings, speakers, progress=progress.update
                 )
             codes = model.transform(test.embeddings)
             for bits in config["bits"] if length is None else [length]:
                 arrays[f"{name}:{bits}"] = codes[:, : bits // 8]
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.output.with_suffix(".part.npz")
-    np.savez(temporary, ids=np.array(test.ids), **arrays)
-    temporary.replace(args.output)
+    options.save({"ids": np.array(test.ids), **arrays})
 
 
-def lengths(config: dict[str, Any], options: dict[str, Any]) -> dict[int | None, dict[str, Any]]:
+def lengths(config: dict[str, Any], system: dict[str, Any]) -> dict[int | None, dict[str, Any]]:
     """Arguments of the codes to train: one that is cut to every length, or one for each length."""
-    words = {**config.get("base", {}), **options}
+    words = {**config.get("base", {}), **system}
     words["estimator"] = getattr(G, words["estimator"])(**words.pop("arguments", {}))
     if not words.pop("each_length", False):
         return {None: {"num_bits": max(config["bits"]), **words}}
@@ -81,4 +68,4 @@ def baselines(
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

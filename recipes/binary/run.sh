@@ -28,21 +28,19 @@ parse_options "source data exp-dir dev-source dev-data stage stop-stage config s
 export OMP_NUM_THREADS=$threads
 if [[ $smoke == true ]]; then
   source="$exp_dir/seed0 $exp_dir/seed1" data=$exp_dir/data config=$recipe/conf/smoke.yaml ci=50
-  once "$data/test/trials" "${PYTHON:-python}" "$recipe/../common/simulate.py" --output "$exp_dir"
+  once "$data/test/trials" script common.simulate --output "$exp_dir"
 fi
 [[ -n $source && -n $data ]] || fail "--source DIRS and --data DIR are needed: embeddings and data of another recipe"
 [[ -z $dev_source || -n $dev_data ]] || fail "--dev-source DIR needs --dev-data DIR"
 
 # code OUTPUT SOURCE DATA CONFIG SEED
 code() {
-  once "$1" "${PYTHON:-python}" "$recipe/codes.py" --output "$1" --source "$2" --utt2spk "$3/train/utt2spk" \
-    --config "$4" --seed "$5"
+  once "$1" script binary.codes --output "$1" --source "$2" --data "$3" --systems "$4" --seed "$5"
 }
 
 # table OUTPUT DATA SET CONFIG CI TITLE RUN ...
 table() {
-  "${PYTHON:-python}" "$recipe/table.py" --output "$1" --trials "$2/$3/trials" --utt2spk "$2/$3/utt2spk" \
-    --config "$4" --ci "$5" --title "$6" --runs "${@:7}"
+  script binary.table --output "$1" --trials "$2/$3/trials" --utt2spk "$2/$3/utt2spk" --systems "$4" --ci "$5" --title "$6" --runs "${@:7}"
 }
 
 if [[ -n $dev_source ]] && stage 1 "search on development speakers"; then

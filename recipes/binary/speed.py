@@ -3,31 +3,47 @@
 Both score the same matrix of all pairs, and the same list of trials, with one thread.
 """
 
-import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bbb import scoring
 from bbb.scoring.cosine import unit_rows
+from recipes.common import script
+from recipes.common.options import read_options
+from recipes.common.tables import markdown_table
+
+HEADER = ("bits, or floats", "matrix, s Hamming / cosine", "list, s Hamming / cosine", "bytes")
 
 
-def main() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Of the measurement.
+
+    Attributes:
+        rows: Codes of each side.
+        trials: Length of the list.
+        dims: Bits, and dimensions of the floats.
+        repeats: Of which the median is taken.
+    """
+
+    rows: int = 4000
+    trials: int = 1_000_000
+    dims: list[int] = field(default_factory=lambda: [64, 256, 512])
+    repeats: int = 7
+
+
+def main(argv: Sequence[str]) -> None:
     """Print a row per length."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=4000, help="codes of each side")
-    parser.add_argument("--trials", type=int, default=1_000_000)
-    parser.add_argument("--dims", type=int, nargs="+", default=[64, 256, 512])
-    parser.add_argument("--repeats", type=int, default=7)
-    args = parser.parse_args()
+    options = read_options(Options, argv, __doc__)
     rng = np.random.default_rng(0)
-    index = rng.integers(args.rows, size=(2, args.trials))
-    print("| bits, or floats | matrix, s Hamming / cosine | list, s Hamming / cosine | bytes |")
-    print("|---|---|---|---|")
-    for dim in args.dims:
-        floats = rng.normal(size=(args.rows, dim)).astype(np.float32)
+    index = rng.integers(options.rows, size=(2, options.trials))
+    table = []
+    for dim in options.dims:
+        floats = rng.normal(size=(options.rows, dim)).astype(np.float32)
         codes = np.packbits(floats > 0, axis=1)
         cells = []
         for ours, theirs in (
@@ -37,10 +53,11 @@ def main() -> None:
                 lambda f=floats: scoring.cosine_scores(f, f, *index),
             ),
         ):
-            a, b = medians((ours, theirs), args.repeats)
+            a, b = medians((ours, theirs), options.repeats)
             cells.append(f"{a:.3f} / {b:.3f} = {a / b:.2f}")
-        sizes = f"{codes.nbytes // args.rows} / {floats.nbytes // args.rows}"
-        print(f"| {dim} | {' | '.join(cells)} | {sizes} |")
+        sizes = f"{codes.nbytes // options.rows} / {floats.nbytes // options.rows}"
+        table.append([str(dim), *cells, sizes])
+    print(*markdown_table(HEADER, table), sep="\n")
 
 
 def cosine_matrix(floats: np.ndarray) -> np.ndarray:
@@ -63,4 +80,4 @@ def medians(functions: tuple[Callable[[], object], ...], repeats: int) -> list[f
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

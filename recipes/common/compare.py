@@ -5,17 +5,23 @@ relative and absolute, its 95 % interval and p-value. A resample draws evaluatio
 the same ones for both systems and all seeds; the seeds themselves are averaged, not resampled.
 """
 
-import argparse
 import functools
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from bbb import scoring
+from bbb._files import write_text  # noqa: PLC2701 (same repository)
+from recipes.common import script
+from recipes.common.evaluation import TableOptions
+from recipes.common.options import read_options
+from recipes.common.statistics import comparison, difference_texts
+from recipes.common.tables import markdown_table, print_table
 
 BACKENDS = ("cosine", "plda")
 HEADER = (
@@ -24,71 +30,67 @@ HEADER = (
 )
 
 
-def main() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(TableOptions):
+    """Of the comparison.
+
+    Attributes:
+        exp_dirs: Folders of systems, one per seed.
+        pairs: A:B, folders of systems.
+        output: The .json to write; the table, .md, beside it.
+    """
+
+    exp_dirs: list[Path]
+    pairs: list[str]
+    ci: int = 2000
+    output: Path
+
+
+def main(argv: Sequence[str]) -> None:
     """Compare every named pair, print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp-dirs", type=Path, nargs="+", required=True, help="one per seed")
-    parser.add_argument("--trials", type=Path, required=True)
-    parser.add_argument("--utt2spk", type=Path, required=True)
-    parser.add_argument("--pairs", nargs="+", required=True, help="A:B, folders of systems")
-    parser.add_argument("--resamples", type=int, default=2000)
-    parser.add_argument("--output", type=Path, required=True, help="comparison.json; .md beside it")
-    args = parser.parse_args()
-    trials = scoring.read_trials(args.trials)
-    speakers = scoring.trial_speakers(trials, scoring.read_utt2spk(args.utt2spk))
+    options = read_options(Options, argv, __doc__)
+    trials, speakers = options.load()
 
     @functools.cache
     def runs(system: str, backend: str) -> np.ndarray:
         """Scores of a system, shape (seeds, trials)."""
-        files = [folder / system / f"{backend}.scores" for folder in args.exp_dirs]
+        files = [folder / system / f"{backend}.scores" for folder in options.exp_dirs]
         found = [scoring.align_scores(scoring.read_scores(f), trials, name=str(f)) for f in files]
         return np.stack(found)
 
     rows = []
-    cells = [(backend, *pair.split(":")) for backend in BACKENDS for pair in args.pairs]
-    for backend, a, b in track(cells, "comparing", transient=True):
+    pairs = [(backend, *pair.split(":")) for backend in BACKENDS for pair in options.pairs]
+    for backend, a, b in track(pairs, "comparing", transient=True):
         result = scoring.paired_bootstrap(
-            runs(a, backend),
-            runs(b, backend),
+            *(runs(name, backend) for name in (a, b)),
             trials.is_target,
             "eer",
             speakers=speakers,
-            num_resamples=args.resamples,
+            num_resamples=options.ci,
         )
-        each = [
-            [scoring.equal_error_rate(s, trials.is_target) for s in runs(name, backend)]
-            for name in (a, b)
-        ]
-        rows.append({"backend": backend, "a": a, "b": b, "eer_a": result.a, "eer_b": result.b})
-        rows[-1] |= {"difference": result.difference, "ci": [result.low, result.high]}
-        rows[-1] |= {"p_value": result.p_value, "eer_a_by_seed": each[0], "eer_b_by_seed": each[1]}
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    args.output.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    title = f"{len(args.exp_dirs)} seeds, {args.resamples} resamples of the evaluation speakers"
-    table = Table(*HEADER, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*_cells(row))
-    Console().print(table)
+        rows.append({"backend": backend, "a": a, "b": b, **comparison(result)})
+        for side, name in (("a", a), ("b", b)):
+            each = [scoring.equal_error_rate(s, trials.is_target) for s in runs(name, backend)]
+            rows[-1][f"eer_{side}_by_seed"] = each
+    write_text(options.output, json.dumps(rows, indent=2) + "\n")
+    cells = [_cells(row) for row in rows]
+    table = markdown_table(HEADER, cells)
+    write_text(options.output.with_suffix(".md"), "\n".join(table) + "\n")
+    count = len(options.exp_dirs)
+    title = f"{count} seeds, {options.ci} resamples of the evaluation speakers"
+    print_table(HEADER, cells, title=title)
 
 
-def _cells(row: dict) -> list[str]:
+def _cells(row: dict[str, Any]) -> list[str]:
     """The texts of a row."""
-    low, high = row["ci"]
+    difference, interval, p_value = difference_texts(row)
     return [
-        row["backend"],
-        row["a"],
-        row["b"],
-        f"{100 * row['eer_a']:.2f}",
-        f"{100 * row['eer_b']:.2f}",
-        f"{100 * row['difference']:+.2f}",
-        f"{100 * low:+.2f} to {100 * high:+.2f}",
+        *(row["backend"], row["a"], row["b"]),
+        *(f"{100 * row['eer_a']:.2f}", f"{100 * row['eer_b']:.2f}", difference, interval),
         f"{100 * row['difference'] / row['eer_a']:+.1f} %",
-        f"{row['p_value']:.3f}",
+        p_value,
     ]
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -41,6 +41,8 @@ def read_options(kind: type[Options], argv: Sequence[str], description: str | No
             extra = {"type": typing.get_args(types[field.name])[0], "nargs": "+"}
         if field.default_factory is not dataclasses.MISSING:
             extra["default"] = field.default_factory()
+            # What is empty unless it is set may be set to empty.
+            extra["nargs"] = "+" if extra["default"] else "*"
         elif field.default is not dataclasses.MISSING:
             extra["default"] = field.default
         else:

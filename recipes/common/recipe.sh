@@ -3,6 +3,10 @@
 set -euo pipefail
 # Threads that wait by spinning cost many times the CPU of small matrices on a busy machine.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+python=${PYTHON:-python}
+# Scripts are modules of this repository: recipes.vae.fit.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 
 fail() {
   echo "$(basename "$recipe"): $*" >&2
@@ -17,7 +21,7 @@ parse_options() {
     name=${1#--}
     case $1 in
       -h | --help)
-        sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$recipe/run.sh"
+        sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
         exit 0
         ;;
       --smoke)
@@ -34,6 +38,11 @@ parse_options() {
     esac
   done
   command -v bbb > /dev/null || fail "the command bbb is not installed; run 'make' and activate .venv"
+}
+
+# script MODULE words ...: run a script of the recipes, such as common.results.
+script() {
+  "$python" -m "recipes.$1" "${@:2}"
 }
 
 # stage N "title": whether stage N is asked for; says so when it is.

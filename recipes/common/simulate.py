@@ -3,24 +3,37 @@
 Embeddings are a bent map of a speaker's vector and an utterance's; they say nothing about people.
 """
 
-import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from bbb import scoring
+from bbb._files import write_text  # noqa: PLC2701 (same repository)
+from recipes.common import script
+from recipes.common.options import read_options
 
 DIM = 8
 SPEAKERS = {"train": 30, "test": 8}
 UTTERANCES = 5
 
 
-def main() -> None:
-    """Write DIR/data/{train,test} and DIR/seed0 and seed1, two extractors of the same speakers."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, required=True)
-    output = parser.parse_args().output
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Of the simulation.
+
+    Attributes:
+        output: Folder of data/train, data/test, and two extractors of the same speakers.
+    """
+
+    output: Path
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write data/{train,test} and seed0 and seed1."""
+    output = read_options(Options, argv, __doc__).output
     rng = np.random.default_rng(0)
     maps = rng.normal(size=(2, DIM, DIM)) / np.sqrt(DIM)
     for part, file in (("train", "train_0.npz"), ("test", "eval_0.npz")):
@@ -33,15 +46,12 @@ def main() -> None:
             scoring.write_embeddings(
                 output / f"seed{seed}" / file, scoring.Embeddings(tuple(names), rows)
             )
-        folder = output / "data" / part
-        folder.mkdir(parents=True, exist_ok=True)
-        pairs = zip(names, speakers, strict=True)
-        (folder / "utt2spk").write_text("".join(f"{u} {s}\n" for u, s in pairs), encoding="utf-8")
+        pairs = list(zip(names, speakers, strict=True))
+        write_text(output / "data" / part / "utt2spk", "".join(f"{u} {s}\n" for u, s in pairs))
     label = {True: "target", False: "nontarget"}
-    rows = combinations(zip(names, speakers, strict=True), 2)
-    lines = [f"{a} {b} {label[s == t]}\n" for (a, s), (b, t) in rows]
-    (output / "data" / "test" / "trials").write_text("".join(lines), encoding="utf-8")
+    lines = [f"{a} {b} {label[s == t]}\n" for (a, s), (b, t) in combinations(pairs, 2)]
+    write_text(output / "data" / "test" / "trials", "".join(lines))
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -1,9 +1,12 @@
-"""Means over seeds with their intervals, and tables in Markdown."""
+"""Means over seeds with their intervals, and differences of systems, as numbers and as texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
+
+from bbb.scoring import PairedComparison
 
 
 def t_interval(values: Sequence[float], overlap: float = 0.0) -> list[float | None]:
@@ -40,7 +43,25 @@ def interval_text(interval: Sequence[float | None], form: str = ".2f", unit: flo
     return texts[0] if len(texts) == 1 else f"{texts[0]} ({texts[1]} to {texts[2]})"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, with ``header`` and ``rows`` of its length."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
+def difference_texts(
+    row: Mapping[str, Any], key: str = "difference", unit: float = 100.0, digits: int = 2
+) -> list[str]:
+    """Texts of a difference, of the ends of its interval ``row["ci"]``, and of its p-value.
+
+    Args:
+        row: With the numbers "ci" and "p_value".
+        key: Of the difference.
+        unit: Factor of difference and interval, such as 100 for percent.
+        digits: Behind the point.
+
+    Returns:
+        Three texts.
+    """
+    value, low, high = (f"{unit * number:+.{digits}f}" for number in (row[key], *row["ci"]))
+    return [value, f"{low} to {high}", f"{row['p_value']:.3f}"]
+
+
+def comparison(result: PairedComparison) -> dict[str, Any]:
+    """What is written of the EERs of two systems and their difference."""
+    row = {"eer_a": result.a, "eer_b": result.b, "difference": result.difference}
+    return row | {"ci": [result.low, result.high], "p_value": result.p_value}

@@ -79,7 +79,7 @@ table() {
     rows+=("bayesian$suffix=bayesian_$preset" "fusion$suffix=fusion_$preset")
   done
   [[ $control == false ]] || rows+=("fusion of two baselines=fusion_control")
-  "${PYTHON:-python}" "$recipe/../common/results.py" --exp-dir "$exp_dir" \
+  script common.results --exp-dir "$exp_dir" \
     --trials "$eval_data/trials" --utt2spk "$eval_data/utt2spk" --ci "$ci" \
     --title "$title" --systems "${rows[@]}"
 }

@@ -1,8 +1,6 @@
 """Digits with a fixed split into training, validation and test: MNIST's file, or scikit-learn's."""
 
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbb.errors import ConfigError, DataError
+from recipes.common.images import read_npz
 from recipes.mnist.settings import Settings
 
 SIDE = 28
@@ -84,29 +83,15 @@ def read_arrays(data: str) -> dict[str, NDArray[np.uint8]]:
     Raises:
         ConfigError: If there is no such file.
         DataError: If the file is not what it should be.
-    """
+    """  # noqa: DOC502 (of the file, by read_npz)
     if data == "digits":
         return _enlarged_digits()
-    path = Path(data)
-    if not path.is_file():
-        msg = (
-            f"data expects 'digits' or an .npz file such as MNIST's, got '{data}'; "
-            "'python data_prep/mnist.py download --output DIR' makes DIR/mnist.npz"
-        )
-        raise ConfigError(msg)
-    names = [f"{kind}_{part}" for part in ("train", "test") for kind in "xy"]
-    try:
-        # NumPy leaves a file open that turns out to be no archive.
-        with path.open("rb") as stream, np.load(stream) as found:
-            arrays = {name: found[name] for name in names}
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
-        msg = f"{path}: expected an .npz with {', '.join(names)} ({error}); is it the right file?"
-        raise DataError(msg) from error
+    arrays = read_npz(data, [f"{k}_{part}" for part in ("train", "test") for k in "xy"])
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if x.dtype != np.uint8 or x.shape[1:] != (SIDE, SIDE) or y.shape != (len(x),):
             msg = (
-                f"{path}: x_{part} and y_{part} have to be uint8 of (images, {SIDE}, {SIDE}) and "
+                f"{data}: x_{part} and y_{part} have to be uint8 of (images, {SIDE}, {SIDE}) and "
                 f"(images,), got {x.dtype} of {x.shape} and {y.shape}"
             )
             raise DataError(msg)

@@ -5,7 +5,6 @@ seed. The curves are of validation images, since the test set is looked at once,
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import torch
 
 import bbb
 from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError
 from bbb.prune import plot_signal_to_noise
+from recipes.common import script
 from recipes.mnist.runs import Run, load_model, read_curve, read_runs, settings_of
 
 WIDEST = 0.25
@@ -77,7 +76,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

@@ -8,7 +8,6 @@ Fashion-MNIST, noise and quarter-turned digits: how well uncertainty tells them 
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from rich.progress import track
 from torch import Tensor
 
 from bbb._files import write_text  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError
 from bbb.uncertainty import mutual_information, predictive_entropy
-from recipes.common.statistics import interval_text, markdown_table, t_interval
+from recipes.common import script
+from recipes.common.statistics import interval_text, t_interval
+from recipes.common.tables import markdown_table, print_markdown
 from recipes.mnist.corruptions import LEVELS, corrupt, noise_images
 from recipes.mnist.data import read_arrays, scale
 from recipes.mnist.evaluate import dropout_outputs, figures, outputs
@@ -183,11 +183,8 @@ def main(argv: Sequence[str]) -> None:
     write_text(args.exp_dir / "ood.json", json.dumps(found, indent=1) + "\n")
     write_text(args.exp_dir / "OOD.md", markdown(found))
     draw(each, args.exp_dir)
-    print(markdown(found))
+    print_markdown(markdown(found))
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

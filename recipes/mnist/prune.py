@@ -9,7 +9,6 @@ pruning.png to --exp-dir.
 import argparse
 import copy
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from torch import nn
 import bbb
 from bbb._files import write_text  # noqa: PLC2701 (same repository)
 from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError
-from recipes.common.statistics import interval_text, markdown_table, t_interval
+from recipes.common import script
+from recipes.common.statistics import interval_text, t_interval
+from recipes.common.tables import markdown_table, print_markdown
 from recipes.mnist.data import load
 from recipes.mnist.evaluate import evaluate
 from recipes.mnist.runs import Run, load_model, read_runs, settings_of
@@ -153,11 +153,8 @@ def main(argv: Sequence[str]) -> None:
     write_text(args.exp_dir / "pruning.json", json.dumps(rows, indent=1) + "\n")
     write_text(args.exp_dir / "PRUNING.md", markdown(rows))
     draw(errors, args.exp_dir / "pruning.png")
-    print(markdown(rows))
+    print_markdown(markdown(rows))
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

@@ -21,7 +21,6 @@
 # Stages: 1 data, 2 train, 3 table, 4 pictures, 5 pruning, 6 corrupted and foreign images
 set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$recipe/../.." && pwd)
 source "$recipe/../common/recipe.sh"
 
 exp_dir=exp/mnist stage=1 stop_stage=6 config=$recipe/conf systems= units=400
@@ -36,8 +35,6 @@ fi
 for system in $systems; do
   [[ -f $config/$system.yaml ]] || fail "no system '$system'; there are sgd, dropout, gaussian and mixture"
 done
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-python=${PYTHON:-python}
 few=() fewer=() each=1
 if [[ $smoke == true ]]; then
   seeds=${seeds:-0 1} units=64 data=${data:-digits}
@@ -86,15 +83,15 @@ if stage 2 "train"; then
   trainings | xargs -P "$parallel" -L "$each" "$python" -m recipes.mnist.train
 fi
 if stage 3 "table"; then
-  "$python" -m recipes.mnist.table --exp-dir "$exp_dir"
+  script mnist.table --exp-dir "$exp_dir"
 fi
 if stage 4 "pictures"; then
-  "$python" -m recipes.mnist.figures --exp-dir "$exp_dir"
+  script mnist.figures --exp-dir "$exp_dir"
 fi
 if stage 5 "pruning"; then
-  "$python" -m recipes.mnist.prune --exp-dir "$exp_dir" --threads "$threads" "${few[@]}"
+  script mnist.prune --exp-dir "$exp_dir" --threads "$threads" "${few[@]}"
 fi
 if stage 6 "corrupted and foreign images"; then
-  "$python" -m recipes.mnist.ood --exp-dir "$exp_dir" --threads "$threads" ${fashion:+--fashion "$fashion"} \
+  script mnist.ood --exp-dir "$exp_dir" --threads "$threads" ${fashion:+--fashion "$fashion"} \
     "${few[@]}" "${fewer[@]}"
 fi

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import bbb
-from bbb.errors import ConfigError, DataError
+from bbb.errors import DataError
 from recipes.mnist.mlp import make_bayesian, make_net
 from recipes.mnist.settings import Settings
 
@@ -79,22 +79,3 @@ def _order(item: tuple[str, list[Run]]) -> tuple[int, int, str]:
     settings = item[1][0]["settings"]
     systems = ("sgd", "dropout", "gaussian", "mixture")
     return settings["units"], systems.index(settings["system"]), item[0]
-
-
-def check_same(found: dict[str, Any], settings: Settings) -> None:
-    """Refuse to go on with a training under other settings.
-
-    Raises:
-        ConfigError: If these are others; it names them.
-    """
-    other = [
-        f"{key} ({found.get(key)} there, {value} now)"
-        for key, value in settings.identity.items()
-        if found.get(key) != value
-    ]
-    if other:
-        msg = (
-            f"{settings.folder} holds a training with other settings: {', '.join(other)}; "
-            "take another --folder, or remove it"
-        )
-        raise ConfigError(msg)

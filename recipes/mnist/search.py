@@ -5,14 +5,14 @@ A training is a row; the columns are the settings in which trainings differ.
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bbb._files import write_text  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError, DataError
-from recipes.common.statistics import markdown_table
+from bbb.errors import DataError
+from recipes.common import script
+from recipes.common.tables import markdown_table
 from recipes.mnist.runs import Run, read_runs
 
 
@@ -68,7 +68,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

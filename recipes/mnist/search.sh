@@ -15,7 +15,6 @@
 # The test set is left alone. A second run reuses what is done, and may go on with more combinations.
 set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$recipe/../.." && pwd)
 source "$recipe/../common/recipe.sh"
 
 exp_dir=exp/mnist_search data= config=$recipe/conf/mixture.yaml num_trainings=0 parallel=1
@@ -26,8 +25,6 @@ if [[ $smoke == true ]]; then
   data=${data:-digits} flags="--epochs 2 --units 32 --num-valid 200" samples=1 num_trainings=2 each=1000
 fi
 [[ -n $data ]] || fail "--data FILE is needed: MNIST's .npz"
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-python=${PYTHON:-python}
 
 # combinations: the words of every training, a line each, quoted for xargs, and a -- behind them.
 combinations() {
@@ -56,4 +53,4 @@ chosen() {
 
 ((parallel == 1)) || export TERM=dumb
 combinations | chosen | xargs -P "$parallel" -L "$each" "$python" -m recipes.mnist.train
-"$python" -m recipes.mnist.search --exp-dir "$exp_dir"
+script mnist.search --exp-dir "$exp_dir"

@@ -26,6 +26,7 @@ class Settings:
         batch_size: Images of a step; an epoch's incomplete last batch is left out.
         optimizer: "sgd" or "adam".
         lr: Step size for the mean loss of a batch (of the sum, divide by the batch size).
+        rho_lr: Factor of the step size for the rho of a posterior; below 1, its noise stays longer.
         momentum: Of "sgd".
         schedule: Of the step size, "constant" or "cosine" (down to 0).
         dropout: Probability that a hidden unit is dropped.
@@ -59,6 +60,7 @@ class Settings:
     batch_size: int = 128
     optimizer: Literal["sgd", "adam"] = "adam"
     lr: float = 0.001
+    rho_lr: float = 1.0
     momentum: float = 0.0
     schedule: Literal["constant", "cosine"] = "cosine"
     dropout: float = 0.5
@@ -99,7 +101,7 @@ class Settings:
         """
         at_least_1 = ("units", "epochs", "batch_size", "num_samples", "eval_every", "eval_samples")
         least = dict.fromkeys((*at_least_1, "save_every", "threads"), 1)
-        least |= dict.fromkeys(("num_valid", "test_samples", "momentum"), 0)
+        least |= dict.fromkeys(("num_valid", "test_samples", "momentum", "rho_lr"), 0)
         for name, value in least.items():
             if getattr(self, name) < value:
                 msg = f"{name} has to be >= {value}, got {getattr(self, name)}"

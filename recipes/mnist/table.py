@@ -2,17 +2,14 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from bbb._files import write_text  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError
-from recipes.common.statistics import interval_text, markdown_table, t_interval
+from recipes.common import script
+from recipes.common.statistics import interval_text, t_interval
+from recipes.common.tables import markdown_table, print_table
 from recipes.mnist.runs import Run, read_runs
 
 PAPER = json.loads(Path(__file__).with_name("paper.json").read_text(encoding="utf-8"))
@@ -117,15 +114,9 @@ def main(argv: Sequence[str]) -> None:
     rows = make_rows(read_runs(args.exp_dir, args.names))
     write_text(args.exp_dir / "results.json", json.dumps(rows, indent=1) + "\n")
     write_text(args.exp_dir / "RESULTS.md", markdown(rows))
-    table = Table(*HEADER)
-    for row in rows:
-        table.add_row(*cells(row))
-    Console(width=max(180, Console().width)).print(table)
+    print_table(HEADER, [cells(row) for row in rows], width=180)
     print(f"wrote results.json and RESULTS.md to {args.exp_dir}")
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

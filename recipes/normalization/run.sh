@@ -29,21 +29,20 @@ parse_options "source data exp-dir dev-source dev-data stage stop-stage config s
 export OMP_NUM_THREADS=$threads
 if [[ $smoke == true ]]; then
   source="$exp_dir/seed0 $exp_dir/seed1" data=$exp_dir/data config=$recipe/conf/smoke.yaml seeds=0 ci=50
-  once "$data/test/trials" "${PYTHON:-python}" "$recipe/../common/simulate.py" --output "$exp_dir"
+  once "$data/test/trials" script common.simulate --output "$exp_dir"
 fi
 [[ -n $source && -n $data ]] || fail "--source DIRS and --data DIR are needed: embeddings and data of another recipe"
 [[ -z $dev_source || -n $dev_data ]] || fail "--dev-source DIR needs --dev-data DIR"
 
 # score OUTPUT SOURCE DATA SET CONFIG SEED
 score() {
-  once "$1" "${PYTHON:-python}" "$recipe/systems.py" --output "$1" --source "$2" --data "$3" --eval-set "$4" \
-    --config "$5" --seed "$6"
+  once "$1" script normalization.systems --output "$1" --source "$2" --data "$3" --eval-set "$4" --systems "$5" \
+    --seed "$6"
 }
 
 # table OUTPUT DATA SET CI TITLE RUN ...
 table() {
-  "${PYTHON:-python}" "$recipe/table.py" --output "$1" --trials "$2/$3/trials" --utt2spk "$2/$3/utt2spk" --ci "$4" \
-    --title "$5" --runs "${@:6}"
+  script normalization.table --output "$1" --trials "$2/$3/trials" --utt2spk "$2/$3/utt2spk" --ci "$4" --title "$5" --runs "${@:6}"
 }
 
 if [[ -n $dev_source ]] && stage 1 "search on development speakers"; then

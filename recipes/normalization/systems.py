@@ -5,55 +5,51 @@ and cosine, PLDA, LDA and PLDA. Writes one .npz: scores (trials,) as "system:bac
 embeddings are from Gaussian as "system:moments".
 """
 
-import argparse
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 from scipy import stats
 
 from bbb import scoring
 from bbb.speaker import VAENormalizer
 from bbb.speaker.progress import Progress
+from recipes.common import script
+from recipes.common.evaluation import SystemOptions
+from recipes.common.options import read_options
 
 Sides = tuple[scoring.Embeddings, scoring.Embeddings]
 
 
-def main() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(SystemOptions):
+    """Of the systems and the trials.
+
+    Attributes:
+        eval_set: Folder in data with the trials and utt2spk of the evaluation.
+    """
+
+    eval_set: str = "test"
+
+
+def main(argv: Sequence[str]) -> None:
     """Train and score every system, write the scores in one step."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", type=Path, required=True, help="train_0.npz and eval_0.npz")
-    parser.add_argument("--data", type=Path, required=True, help="train/utt2spk, EVAL/trials")
-    parser.add_argument("--eval-set", default="test", help="EVAL, a folder in --data")
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, required=True)
-    args = parser.parse_args()
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
-    sides = tuple(scoring.read_embeddings(args.source / f"{n}_0.npz") for n in ("train", "eval"))
-    utt2spk = scoring.read_utt2spk(args.data / "train" / "utt2spk")
-    missing = [name for name in sides[0].ids if name not in utt2spk]
-    if missing:
-        parser.error(
-            f"{args.data}/train/utt2spk has no speaker of '{missing[0]}'; is it the same data?"
-        )
-    speakers = np.array([utt2spk[name] for name in sides[0].ids])
-    groups = scoring.read_utt2spk(args.data / args.eval_set / "utt2spk")
-    trials = scoring.read_trials(args.data / args.eval_set / "trials")
+    options = read_options(Options, argv, __doc__)
+    train, test, speakers = options.load()
+    config, seed = options.config, options.seed
+    groups = scoring.read_utt2spk(options.data / options.eval_set / "utt2spk")
+    trials = scoring.read_trials(options.data / options.eval_set / "trials")
     arrays = {}
-    for name, options in config["systems"].items():
-        codes = sides
-        if options is not None:
-            words = {**config.get("base", {}), **options, "seed": args.seed}
-            codes = _normalised(sides, speakers, words, f"{args.source}: {name}, seed {args.seed}")
+    for name, system in config["systems"].items():
+        codes = train, test
+        if system is not None:
+            words = {**config.get("base", {}), **system, "seed": seed}
+            codes = _normalised(codes, speakers, words, f"{options.source}: {name}, seed {seed}")
         for backend, scores in _scores(codes, speakers, trials, config["lda_dim"]).items():
             arrays[f"{name}:{backend}"] = scores.astype(np.float32)
         arrays[f"{name}:moments"] = _moments(codes[1], groups)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.output.with_suffix(".part.npz")
-    np.savez(temporary, **arrays)
-    temporary.replace(args.output)
+    options.save(arrays)
 
 
 def _normalised(sides: Sides, speakers: np.ndarray, words: dict[str, Any], label: str) -> Sides:
@@ -95,4 +91,4 @@ def _moments(embeddings: scoring.Embeddings, utt2spk: dict[str, str]) -> np.ndar
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

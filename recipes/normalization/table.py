@@ -5,18 +5,22 @@ difference to the raw embeddings resamples evaluation speakers, the same ones fo
 all runs; the runs themselves are averaged, not resampled.
 """
 
-import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from bbb import scoring
+from bbb._files import write_text  # noqa: PLC2701 (same repository)
+from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
+from recipes.common import script
+from recipes.common.evaluation import RunsOptions
+from recipes.common.options import read_options
+from recipes.common.statistics import difference_texts
+from recipes.common.tables import markdown_table, print_table
 
 BACKENDS = {
     "cosine": "cosine",
@@ -26,59 +30,38 @@ BACKENDS = {
 }
 METRICS = ("eer", "min_dcf")
 HEADER = (
-    "back-end",
-    "system",
-    "EER %",
-    "of runs",
-    "less raw",
-    "95 % interval",
-    "p",
-    "min-DCF 0.01",
+    *("back-end", "system", "EER %", "of runs", "less raw", "95 % interval", "p"),
+    *("min-DCF 0.01", "less raw", "95 % interval", "p"),
 )
-HEADER += ("less raw", "95 % interval", "p")
+# A terminal is narrower than a page.
 SHORT = (0, 1, 2, 4, 5, 6, 7)
 MOMENTS = ("skewness", "kurtosis", "skewness of speakers", "kurtosis of speakers")
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> None:
     """Read the runs, compare every system with the raw embeddings, write and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="of systems.py")
-    parser.add_argument("--trials", type=Path, required=True)
-    parser.add_argument("--utt2spk", type=Path, required=True)
-    parser.add_argument("--ci", type=int, default=1000, help="bootstrap resamples; 0: no intervals")
-    parser.add_argument("--title", default="")
-    parser.add_argument("--output", type=Path, required=True, help="folder")
-    args = parser.parse_args()
-    trials = scoring.read_trials(args.trials)
-    speakers = scoring.trial_speakers(trials, scoring.read_utt2spk(args.utt2spk))
-    runs = [dict(np.load(path)) for path in args.runs]
+    options = read_options(RunsOptions, argv, __doc__)
+    trials, speakers = options.load()
+    runs = options.read_runs()
     systems = list(dict.fromkeys(key.split(":")[0] for key in runs[0]))
-    cells = [(backend, system) for backend in BACKENDS for system in systems]
+    pairs = [(backend, system) for backend in BACKENDS for system in systems]
     rows = []
-    for backend, system in track(cells, "evaluating", transient=True):
+    for backend, system in track(pairs, "evaluating", transient=True):
         found = np.stack([run[f"{system}:{backend}"] for run in runs])
         raw = np.stack([run[f"raw:{backend}"] for run in runs])
-        rows.append({"backend": backend, "system": system})
-        rows[-1] |= _figures(
-            found, raw, trials.is_target, speakers, 0 if system == "raw" else args.ci
-        )
+        ci = 0 if system == "raw" else options.ci
+        figures = _figures(found, raw, trials.is_target, speakers, ci)
+        rows.append({"backend": backend, "system": system, **figures})
     moments = {s: np.mean([run[f"{s}:moments"] for run in runs], axis=0).tolist() for s in systems}
-    args.output.mkdir(parents=True, exist_ok=True)
     results = {"runs": len(runs), "rows": rows, "moments": moments}
-    (args.output / "results.json").write_text(
-        json.dumps(results, indent=2) + "\n", encoding="utf-8"
-    )
-    text = _markdown(rows, moments, f"{args.title}, mean of {len(runs)} runs")
-    (args.output / "RESULTS.md").write_text(text, encoding="utf-8")
-    _picture(rows, systems, args.output / "results.png", args.title)
-    # A terminal is narrower than a page.
-    table = Table(*(HEADER[i] for i in SHORT), title=args.title, title_justify="left")
-    for row in rows:
-        cells = _cells(row)
-        table.add_row(*(cells[i] for i in SHORT), end_section=row["system"] == systems[-1])
-    Console().print(table)
-    print(f"wrote results.json, RESULTS.md and results.png to {args.output}")
+    write_text(options.output / "results.json", json.dumps(results, indent=2) + "\n")
+    text = _markdown(rows, moments, f"{options.title}, mean of {len(runs)} runs")
+    write_text(options.output / "RESULTS.md", text)
+    _picture(rows, systems, options.output / "results.png", options.title)
+    short = [[_cells(row)[i] for i in SHORT] for row in rows]
+    header = [HEADER[i] for i in SHORT]
+    print_table(header, short, title=options.title, section=len(systems))
+    print(f"wrote results.json, RESULTS.md and results.png to {options.output}")
 
 
 def _figures(
@@ -106,10 +89,7 @@ def _figures(
 
 def _difference(result: dict[str, Any] | None, unit: float, digits: int) -> list[str]:
     """The texts of a comparison."""
-    if result is None:
-        return ["", "", ""]
-    low, high = (f"{unit * value:+.{digits}f}" for value in result["ci"])
-    return [f"{unit * result['value']:+.{digits}f}", f"{low} to {high}", f"{result['p_value']:.3f}"]
+    return difference_texts(result, "value", unit, digits) if result else ["", "", ""]
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -124,41 +104,32 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _lines(header: tuple[str, ...], rows: list[list[str]]) -> list[str]:
-    """A table in Markdown."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
-
-
 def _markdown(rows: list[dict[str, Any]], moments: dict[str, list[float]], title: str) -> str:
     """Both tables."""
     shape = [[name, *(f"{value:.2f}" for value in values)] for name, values in moments.items()]
-    lines = [f"# {title}", "", *_lines(HEADER, [_cells(row) for row in rows]), ""]
+    lines = [f"# {title}", "", *markdown_table(HEADER, [_cells(row) for row in rows]), ""]
     lines += [
         "Mean absolute skewness and excess kurtosis of a dimension (0 for a Gaussian) of the "
     ]
     lines[-1] += "evaluation embeddings, and of the means of their speakers:"
-    lines += ["", *_lines(("system", *MOMENTS), shape), "", "![EER](results.png)", ""]
+    lines += ["", *markdown_table(("system", *MOMENTS), shape), "", "![EER](results.png)", ""]
     return "\n".join(lines)
 
 
 def _picture(rows: list[dict[str, Any]], systems: list[str], path: Path, title: str) -> None:
     """EER by back-end and system, with the range of the runs."""
-    figure = Figure(figsize=(8.0, max(3.6, 0.2 * len(systems))), layout="constrained")
-    axes = figure.add_subplot()
-    width = 0.8 / len(systems)
-    for number, system in enumerate(systems):
-        runs = 100 * np.array([row["eer_by_run"] for row in rows if row["system"] == system])
-        mean = runs.mean(axis=1)
-        places = np.arange(len(BACKENDS)) + (number - (len(systems) - 1) / 2) * width
-        error = np.stack((mean - runs.min(axis=1), runs.max(axis=1) - mean))
-        axes.bar(places, mean, width, yerr=error, label=system)
-    axes.set_xticks(np.arange(len(BACKENDS)), list(BACKENDS.values()))
-    axes.set_ylabel("EER, %")
-    axes.set_title(title)
-    figure.legend(loc="outside right upper", fontsize="small")
-    figure.savefig(path, dpi=150)
+    width, size = 0.8 / len(systems), (8.0, max(3.6, 0.2 * len(systems)))
+    with axes_at(path, "table.py", size) as axes:
+        for number, system in enumerate(systems):
+            runs = 100 * np.array([row["eer_by_run"] for row in rows if row["system"] == system])
+            mean = runs.mean(axis=1)
+            places = np.arange(len(BACKENDS)) + (number - (len(systems) - 1) / 2) * width
+            error = np.stack((mean - runs.min(axis=1), runs.max(axis=1) - mean))
+            axes.bar(places, mean, width, yerr=error, label=system)
+        axes.set_xticks(np.arange(len(BACKENDS)), list(BACKENDS.values()))
+        axes.set(ylabel="EER, %", title=title)
+        axes.figure.legend(loc="outside right upper", fontsize="small")
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -12,6 +12,8 @@
 #   --control true    also a second plain x-vector, and the fusion of the two plain ones
 #   --num-samples S   weight draws per embedding of the Bayesian system; 0: the posterior mean
 #   --threads T       CPU threads of a training (default: torch's)
+#   --lda-dim D       of PLDA, 0 for none (default 100); --shrinkage S of its covariance (default 0)
+#   --ci N            bootstrap resamples (default 1000); 0: no intervals
 #   --smoke           a tiny corpus and a few steps, to see that everything runs
 #
 # Stages: 1 make speakers, 2 validate, 3 train plain, 4 train Bayesian, 5 extract, 6 score, 7 fuse, 8 table

@@ -5,7 +5,6 @@ split, and the networks are then trained anew on the whole training part. Writes
 """
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,13 +15,13 @@ import torch
 from torch import Tensor
 
 from bbb._files import write_text  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError
 from bbb.uncertainty import gaussian_nll
+from recipes.common import script
 from recipes.common.options import read_options
 from recipes.regression.fitting import fit, make_model
 from recipes.regression.options import SetOptions
 from recipes.regression.references import bayesian_ridge, gaussian_process, scores
-from recipes.regression.regression import check_same, predictions
+from recipes.regression.regression import predictions
 from recipes.regression.small_sets import Splits, load_splits
 
 HELD_SHARE = 0.2
@@ -195,7 +194,7 @@ def main(argv: Sequence[str]) -> None:
             file = folder / f"{last}.json"
             if file.exists():
                 found = json.loads(file.read_text(encoding="utf-8"))
-                check_same(folder, found["options"], identity)
+                script.check_same(found["options"], identity, folder)
                 print(f"done already: {file}")
                 continue
             for method, result in job().items():
@@ -205,7 +204,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

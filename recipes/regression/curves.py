@@ -5,7 +5,6 @@ Writes TASK.png and TASK.json.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from bbb._files import write_text  # noqa: PLC2701 (same repository)
 from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError
+from recipes.common import script
 from recipes.common.options import read_options
 from recipes.common.statistics import interval_text, t_interval
 from recipes.regression.curve_tasks import TASKS, Task
@@ -140,7 +139,4 @@ def plot(task: Task, data: tuple[Tensor, Tensor], bands: Bands, options: CurveOp
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

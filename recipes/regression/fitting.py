@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 import bbb
+from recipes.common import script
 from recipes.regression.options import Training, parse_prior
 from recipes.regression.regression import Regressor, Replicas, perceptron
 
@@ -61,8 +60,7 @@ def fit(
     # Seeds of the draws must not be those of the weights.
     replicas = Replicas(models, x, y, seed=1_000_000)
     replicas.load(file, options.identity)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with script.steps_progress() as progress:
         task = progress.add_task(file.stem, total=options.steps, completed=replicas.step)
 
         def after_step() -> None:

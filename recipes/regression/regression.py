@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 import bbb
 from bbb._files import atomic_path  # noqa: PLC2701 (same repository)
-from bbb.errors import ConfigError
 from bbb.uncertainty import GaussianLikelihood
+from recipes.common import script
 
 
 def perceptron(inp: int, hidden: Sequence[int]) -> nn.Sequential:
@@ -147,32 +147,13 @@ class Replicas:
         if not file.exists():
             return
         state = torch.load(file, weights_only=True)
-        check_same(file.parent, state["identity"], identity)
+        script.check_same(state["identity"], identity, file.parent)
         with torch.no_grad():
             for name, value in state["parameters"].items():
                 self.state[0][name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.step = state["step"]
-
-
-def check_same(folder: Path, found: dict[str, object], now: dict[str, object]) -> None:
-    """Refuse to mix settings.
-
-    Raises:
-        ConfigError: If these are others; it names them.
-    """
-    other = [
-        f"{key} ({found.get(key)} there, {value} now)"
-        for key, value in now.items()
-        if found.get(key) != value
-    ]
-    if other:
-        msg = (
-            f"{folder} holds a run with other settings: {', '.join(other)}; "
-            "take another --exp-dir, or remove it"
-        )
-        raise ConfigError(msg)
 
 
 @torch.no_grad()

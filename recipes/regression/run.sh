@@ -22,7 +22,6 @@ exp_dir=exp/regression sets= splits= seeds= stage=1 stop_stage=4 threads=1 smoke
 config=$recipe/conf/sets.yaml
 parse_options "exp-dir sets splits seeds config stage stop-stage threads" "$@"
 [[ -f $config ]] || fail "no config $config"
-export PYTHONPATH=$recipe/../..${PYTHONPATH:+:$PYTHONPATH}
 
 flags=(--exp-dir "$exp_dir" --threads "$threads")
 curve_flags=() set_flags=()
@@ -41,20 +40,20 @@ if [[ -n $sets ]]; then
 fi
 [[ -z $splits ]] || set_flags+=(--splits "$splits")
 
-# script NAME FILE flags ...: run a script of the recipe.
-script() {
-  "${PYTHON:-python}" -m "recipes.regression.$1" --config "$2" "${flags[@]}" "${@:3}"
+# part NAME FILE flags ...: run a script of the recipe.
+part() {
+  script "regression.$1" --config "$2" "${flags[@]}" "${@:3}"
 }
 
 if stage 1 "the curve of figure 5"; then
-  script curves "$recipe/conf/curve.yaml" "${curve_flags[@]}"
+  part curves "$recipe/conf/curve.yaml" "${curve_flags[@]}"
 fi
 if stage 2 "a gap in the data"; then
-  script curves "$recipe/conf/gap.yaml" "${curve_flags[@]}"
+  part curves "$recipe/conf/gap.yaml" "${curve_flags[@]}"
 fi
 if stage 3 "small data sets"; then
-  script benchmark "$config" "${set_flags[@]}"
+  part benchmark "$config" "${set_flags[@]}"
 fi
 if stage 4 "tables"; then
-  script summary "$config" "${set_flags[@]}"
+  part summary "$config" "${set_flags[@]}"
 fi

@@ -5,19 +5,18 @@ paired by split. Intervals over seeds are Student's t.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.markdown import Markdown
 
 from bbb._files import write_text  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError, DataError
+from bbb.errors import DataError
+from recipes.common import script
 from recipes.common.options import read_options
-from recipes.common.statistics import interval_text, markdown_table, t_interval
+from recipes.common.statistics import interval_text, t_interval
+from recipes.common.tables import markdown_table, print_markdown
 from recipes.regression.curves import Results
 from recipes.regression.options import SetOptions
 
@@ -102,12 +101,9 @@ def main(argv: Sequence[str]) -> None:
     write_text(options.exp_dir / "results.json", json.dumps(results, indent=1) + "\n")
     text = "\n".join(lines)
     write_text(options.exp_dir / "RESULTS.md", text)
-    Console(width=max(140, Console().width)).print(Markdown(text))
+    print_markdown(text)
     print(f"wrote results.json and RESULTS.md to {options.exp_dir}")
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

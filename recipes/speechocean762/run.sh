@@ -16,6 +16,8 @@
 #   --noise-dir DIR   noise recordings for augmentation; --rir-dir DIR room impulse responses
 #   --num-samples S   weight draws per embedding of the Bayesian system; 0: the posterior mean
 #   --threads T       CPU threads of a training (default: torch's)
+#   --lda-dim D       of PLDA, 0 for none (default 150); --shrinkage S of its covariance (default 0)
+#   --ci N            bootstrap resamples (default 1000); 0: no intervals
 #   --smoke           a few steps of a tiny network, to see that everything runs
 #
 # Stages: 1 prepare, 2 validate, 3 train plain, 4 train Bayesian, 5 extract, 6 score, 7 fuse, 8 table

@@ -5,7 +5,8 @@
 #
 #   --variants NAMES  some of the names below (default: all); those that start from a plain one need it
 #   --noise-dir DIR   --rir-dir DIR  for noise_rooms_1500
-#   --threads T       CPU threads (default 1)
+#   --seed S          of the trainings (default 0); --threads T CPU threads (default 1)
+#   --lda-dim D       of PLDA (default 150); --shrinkage S of its covariance (default 0)
 #
 # No evaluation speaker is touched: the variants are trained on the training speakers less 30, and scored on
 # those 30. Prints the EER and min-DCF of cosine and PLDA for each.
@@ -67,5 +68,5 @@ for variant in $variants; do
   score_system "$variant" 0
   rows+=("$variant=$variant")
 done
-"${PYTHON:-python}" "$recipe/../common/results.py" --exp-dir "$exp_dir" --trials "$eval_data/trials" \
+script common.results --exp-dir "$exp_dir" --trials "$eval_data/trials" \
   --utt2spk "$eval_data/utt2spk" --title "Search on 30 training speakers" --systems "${rows[@]}"

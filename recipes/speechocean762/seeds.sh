@@ -4,6 +4,7 @@
 #   recipes/speechocean762/seeds.sh --source DIR [--exp-dir exp/so762] [--seeds "0 1 2"]
 #       [--presets "best li2020"] [--jobs 2] [--threads 1]
 #
+#   --config FILE     YAML of the plain x-vector (default conf/xvector.yaml)
 #   --jobs J          seeds that run at the same time, each with --threads T CPU threads
 #
 # Makes EXP_DIR/seed0, seed1 ... (see run.sh), the fusion of each seed's plain x-vector with that of the
@@ -35,15 +36,15 @@ done
 
 all=($seeds)
 dirs=() pairs=()
-root=$exp_dir
+all_dir=$exp_dir
 for i in "${!all[@]}"; do
-  exp_dir=$root/seed${all[i]}
-  fuse_systems fusion_seeds "$exp_dir/baseline" "$root/seed${all[(i + 1) % ${#all[@]}]}/baseline"
+  exp_dir=$all_dir/seed${all[i]}
+  fuse_systems fusion_seeds "$exp_dir/baseline" "$all_dir/seed${all[(i + 1) % ${#all[@]}]}/baseline"
   dirs+=("$exp_dir")
 done
 for preset in $presets; do
   pairs+=("baseline:bayesian_$preset" "baseline:fusion_$preset" "fusion_seeds:fusion_$preset")
 done
-"${PYTHON:-python}" "$recipe/../common/compare.py" --exp-dirs "${dirs[@]}" \
+script common.compare --exp-dirs "${dirs[@]}" \
   --trials "$data/test/trials" --utt2spk "$data/test/utt2spk" \
-  --pairs "${pairs[@]}" baseline:fusion_seeds --output "$root/comparison.json"
+  --pairs "${pairs[@]}" baseline:fusion_seeds --output "$all_dir/comparison.json"

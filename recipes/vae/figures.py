@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from fit import Run
-from images import load_images
 from numpy.typing import NDArray
-from settings import Options
 from torch import Tensor
 
 from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
 from bbb.distributions import drawn_by
+from recipes.vae.fit import Run
+from recipes.vae.images import load_images
+from recipes.vae.settings import Options
 
 COLUMNS = 12
 
@@ -36,13 +36,12 @@ def draw_curves(runs: dict[str, list[dict[str, Any]]], folder: Path) -> None:
 
 def draw_images(options: Options) -> None:
     """Draw reconstructions.png and samples.png, a row for each estimator of the first seed."""
-    settings = options.settings
-    images = load_images(settings.data, settings.binarization)
+    images = load_images(options.data, options.binarization)
     x = images.test[:COLUMNS].float()
     reconstructions, samples = [x], []
     for spec in options.estimator:
         folder = options.exp_dir / spec / f"seed{options.seeds[0]}"
-        run = Run(settings, spec, options.seeds[0], images, folder)
+        run = Run(options, spec, options.seeds[0], images, folder)
         run.load()
         with torch.no_grad(), drawn_by(torch.Generator().manual_seed(0)):
             reconstructions.append(run.vae.decode(run.vae.posterior(x).sample()).sigmoid())

@@ -3,27 +3,24 @@
 Each run's folder EXP/ESTIMATOR/seedN holds checkpoint.pt, and once it is done run.json.
 """
 
-import dataclasses
 import functools
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from images import Images, batches, load_images
-from measures import bounds_of, gradient_noise
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from settings import Settings, read_options
 from torch import nn
-from vae import VAE, make_optimizer, train
-from zoo import Entry, Sizes, parse_spec
 
 from bbb._files import atomic_path, write_text  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError, ConfigError
+from recipes.common import script
+from recipes.common.options import read_options
+from recipes.vae.images import Images, batches, load_images
+from recipes.vae.measures import bounds_of, gradient_noise
+from recipes.vae.settings import Options, Settings
+from recipes.vae.vae import VAE, make_optimizer, train
+from recipes.vae.zoo import Entry, Sizes, parse_spec
 
 
 class Run:
@@ -43,7 +40,7 @@ class Run:
         self.settings, self.seed, self.images, self.folder = settings, seed, images, folder
         entry, samples = parse_spec(spec, settings.latent, settings.num_samples)
         self.loss = entry.loss
-        self.identity = {"estimator": spec, "seed": seed, **dataclasses.asdict(settings)}
+        self.identity = {"estimator": spec, "seed": seed, **settings.identity}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             pixels = images.train.shape[1]
@@ -83,29 +80,13 @@ class Run:
         if not file.exists():
             return
         state = torch.load(file, weights_only=True)
-        self.check_same(state["identity"])
+        # Threads are written down, and may change.
+        wanted = {key: value for key, value in self.identity.items() if key != "threads"}
+        script.check_same(state["identity"], wanted, self.folder)
         self.modules.load_state_dict(state["modules"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.step, self.cpu_seconds, self.recent, self.curve, self.noise = state["progress"]
-
-    def check_same(self, found: dict[str, Any]) -> None:
-        """Refuse to mix settings.
-
-        Raises:
-            ConfigError: If these are others; it names them.
-        """
-        other = [
-            f"{key} ({found.get(key)} there, {value} now)"
-            for key, value in self.identity.items()
-            if found.get(key) != value and key != "threads"
-        ]
-        if other:
-            msg = (
-                f"{self.folder} holds a run with other settings: {', '.join(other)}; "
-                "take another --exp-dir, or remove it"
-            )
-            raise ConfigError(msg)
 
     def after_step(self, loss: float) -> None:
         """Count, and log, measure and save when it is time."""
@@ -171,32 +152,27 @@ def make_estimator(entry: Entry, samples: int, settings: Settings, pixels: int) 
 
 def main(argv: Sequence[str]) -> None:
     """Train every estimator with every seed."""
-    options = read_options(argv, __doc__)
-    settings = options.settings
-    torch.set_num_threads(settings.threads)
+    options = read_options(Options, argv, __doc__)
+    torch.set_num_threads(options.threads)
     for spec in options.estimator:
         # All names, before the first training.
-        parse_spec(spec, settings.latent, settings.num_samples)
-    images = load_images(settings.data, settings.binarization)
-    settings.check(images)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        parse_spec(spec, options.latent, options.num_samples)
+    images = load_images(options.data, options.binarization)
+    options.check(images)
+    with script.steps_progress() as progress:
         for spec in options.estimator:
             for seed in options.seeds:
                 folder = options.exp_dir / spec / f"seed{seed}"
-                run = Run(settings, spec, seed, images, folder)
+                run = Run(options, spec, seed, images, folder)
                 run.load()
                 if (folder / "run.json").exists():
                     print(f"done already: {folder}")
                     continue
                 task = progress.add_task(
-                    f"{spec}, seed {seed}", total=settings.steps, completed=run.step
+                    f"{spec}, seed {seed}", total=options.steps, completed=run.step
                 )
                 run.fit(functools.partial(progress.advance, task))
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

@@ -1,9 +1,7 @@
 """Binary images: scikit-learn's 8x8 digits, or MNIST from a file."""
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from bbb.errors import ConfigError, DataError
+from bbb.errors import DataError
+from recipes.common.images import read_npz
 
 DIGITS_TRAIN = 1400
 
@@ -44,36 +43,25 @@ def load_images(data: str, binarization: str) -> Images:
 
     Raises:
         ConfigError: If there is no such file.
-    """
+        DataError: If it is not what it should be.
+    """  # noqa: DOC502 (by read_npz and _read_images)
     if data == "digits":
         grey = load_digits().images / 16
         grey = grey[np.random.default_rng(0).permutation(len(grey))]
         sets = grey[:DIGITS_TRAIN], grey[DIGITS_TRAIN:]
-    elif Path(data).is_file():
-        sets = _read_npz(Path(data))
     else:
-        msg = (
-            f"data expects 'digits' or an .npz file with x_train and x_test, got '{data}'; "
-            "'python data_prep/mnist.py download --output DIR' makes DIR/mnist.npz"
-        )
-        raise ConfigError(msg)
+        sets = _read_images(data)
     rng = np.random.default_rng(0)
     train, test = (_binarize(grey, binarization, rng) for grey in sets)
     return Images(train, test, sets[0].shape[-1])
 
 
-def _read_npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    try:
-        # NumPy leaves a file open that turns out to be no archive.
-        with path.open("rb") as stream, np.load(stream) as arrays:
-            train, test = arrays["x_train"], arrays["x_test"]
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
-        msg = f"{path}: expected an .npz with x_train and x_test ({error}); is it the right file?"
-        raise DataError(msg) from error
+def _read_images(data: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    train, test = read_npz(data, ("x_train", "x_test")).values()
     for name, found in (("x_train", train), ("x_test", test)):
         if found.dtype != np.uint8 or found.ndim != 3 or found.shape[1:] != train.shape[1:]:  # noqa: PLR2004
             msg = (
-                f"{path}: {name} has to be uint8 of (images, side, side), got {found.dtype} of "
+                f"{data}: {name} has to be uint8 of (images, side, side), got {found.dtype} of "
                 f"{found.shape}"
             )
             raise DataError(msg)

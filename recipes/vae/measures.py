@@ -5,10 +5,10 @@ import math
 
 import torch
 from torch import Tensor
-from vae import VAE, Loss
 
 import bbb.estimators as G
 from bbb.distributions import drawn_by
+from recipes.vae.vae import VAE, Loss
 
 
 @torch.no_grad()

@@ -43,21 +43,21 @@ if [[ -n $estimators ]]; then
   train_flags+=(--estimator "${names[@]}")
 fi
 
-# script NAME CONFIG FOLDER flags ...: run a script of the recipe.
-script() {
-  "${PYTHON:-python}" "$recipe/$1.py" --config "$2" "${flags[@]}" --exp-dir "$3" "${@:4}"
+# part NAME CONFIG FOLDER flags ...: run a script of the recipe.
+part() {
+  script "vae.$1" --config "$2" "${flags[@]}" --exp-dir "$3" "${@:4}"
 }
 
 if stage 1 "train"; then
-  script fit "$config" "$exp_dir" "${train_flags[@]}"
+  part fit "$config" "$exp_dir" "${train_flags[@]}"
 fi
 if stage 2 "table and pictures"; then
-  script report "$config" "$exp_dir" "${train_flags[@]}"
+  part report "$config" "$exp_dir" "${train_flags[@]}"
 fi
 if stage 3 "the order of the estimators, beside the reference's"; then
-  script fit "$recipe/conf/anchor.yaml" "$exp_dir/anchor"
-  script report "$recipe/conf/anchor.yaml" "$exp_dir/anchor" --reference "$recipe/anchor.json"
+  part fit "$recipe/conf/anchor.yaml" "$exp_dir/anchor"
+  part report "$recipe/conf/anchor.yaml" "$exp_dir/anchor" --reference "$recipe/anchor.json"
 fi
 if stage 4 "signal-to-noise ratio over the samples"; then
-  script snr "$recipe/conf/gaussian.yaml" "$exp_dir/snr" "${snr_flags[@]}"
+  part snr "$recipe/conf/gaussian.yaml" "$exp_dir/snr" "${snr_flags[@]}"
 fi

@@ -1,16 +1,11 @@
 """Options of a training: all keys of a YAML file are flags, and an unknown one is an error."""
 
 import dataclasses
-import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from images import Images
-from jsonargparse import ArgumentParser
-
-from bbb.cli._parse import parse  # noqa: PLC2701 (same repository)
 from bbb.errors import ConfigError
+from recipes.vae.images import Images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +48,11 @@ class Settings:
     save_every: int = 400
     threads: int = 1
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes a run another one than others, and the number of threads."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)}
+
     def check(self, images: Images) -> None:
         """Refuse what cannot be trained.
 
@@ -77,46 +77,17 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """Of the command: what is trained, and where it goes."""
+class Options(Settings):
+    """Of the command: what is trained, and where it goes.
 
-    settings: Settings
-    estimator: list[str]
-    seeds: list[int]
-    exp_dir: Path
-    reference: Path | None
+    Attributes:
+        estimator: Names of estimators, such as rloo-4 or gumbel.
+        seeds: One run for each.
+        exp_dir: Results.
+        reference: JSON of published figures, for the table.
+    """
 
-
-def read_options(argv: Sequence[str], description: str | None) -> Options:
-    """Read the command line and its YAML file.
-
-    Args:
-        argv: Words of the command line.
-        description: For ``--help``.
-
-    Returns:
-        The options.
-
-    Raises:
-        ConfigError: If a key is unknown, or a value of the wrong type.
-    """  # noqa: DOC502 (by parse)
-    texts = dict(re.findall(r"^ +(\w+): (.*)$", Settings.__doc__ or "", re.MULTILINE))
-    parser = ArgumentParser(description=description, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of the keys below")
-    parser.add_argument("--exp-dir", type=Path, default=Path("exp/vae"), help="results")
-    parser.add_argument("--reference", type=Path, help="JSON of published figures, for the table")
-    parser.add_argument(
-        "--estimator", nargs="+", default=["rloo-4"], help="names, such as rloo-4 or gumbel"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each")
-    defaults = Settings()
-    fields = {field.name: field.type for field in dataclasses.fields(Settings)}
-    for name, kind in fields.items():
-        default = getattr(defaults, name)
-        many = {"type": int, "nargs": "*"} if isinstance(default, list) else {"type": kind}
-        flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, default=default, help=texts[name], **many)
-    found = parse(parser, argv).as_dict()
-    settings = Settings(**{name: found[name] for name in fields})
-    others = (field.name for field in dataclasses.fields(Options) if field.name != "settings")
-    return Options(settings=settings, **{name: found[name] for name in others})
+    estimator: list[str] = dataclasses.field(default_factory=lambda: ["rloo-4"])
+    seeds: list[int] = dataclasses.field(default_factory=lambda: [0])
+    exp_dir: Path = Path("exp/vae")
+    reference: Path | None = None

@@ -12,23 +12,22 @@ References:
 """
 
 import json
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from fit import Run, make_estimator
-from images import load_images
-from measures import gradient_noise
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
-from settings import Options, read_options
-from zoo import parse_spec
 
 from bbb._files import write_text  # noqa: PLC2701 (same repository)
 from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
-from bbb.errors import BBBError
+from recipes.common import script
+from recipes.common.options import read_options
+from recipes.common.tables import print_table
+from recipes.vae.fit import Run, make_estimator
+from recipes.vae.images import load_images
+from recipes.vae.measures import gradient_noise
+from recipes.vae.settings import Options
+from recipes.vae.zoo import parse_spec
 
 SAMPLES = (1, 4, 16, 64, 256)
 NAMES = ("iwae", "dreg")
@@ -37,24 +36,23 @@ TRAINED = "dreg-64"
 
 def measure(options: Options) -> dict[str, list[float]]:
     """Return the mean ratio over the seeds, of each estimator and number of samples."""
-    settings = options.settings
-    images = load_images(settings.data, settings.binarization)
-    settings.check(images)
+    images = load_images(options.data, options.binarization)
+    options.check(images)
     found: dict[str, list[list[float]]] = {name: [] for name in NAMES}
     for seed in options.seeds:
-        run = Run(settings, TRAINED, seed, images, options.exp_dir / TRAINED / f"seed{seed}")
+        run = Run(options, TRAINED, seed, images, options.exp_dir / TRAINED / f"seed{seed}")
         run.load()
         run.fit(lambda _: None)
         for name in NAMES:
             ratios = []
             for samples in track(SAMPLES, f"{name}, seed {seed}", transient=True):
-                entry, _ = parse_spec(name, settings.latent)
+                entry, _ = parse_spec(name, options.latent)
                 noise = gradient_noise(
                     run.vae,
-                    make_estimator(entry, samples, settings, images.train.shape[1]),
+                    make_estimator(entry, samples, options, images.train.shape[1]),
                     entry.loss,
                     run.fixed_batch,
-                    replicas=settings.replicas,
+                    replicas=options.replicas,
                     seed=seed,
                 )
                 ratios.append(noise["snr"])
@@ -64,23 +62,19 @@ def measure(options: Options) -> dict[str, list[float]]:
 
 def main(argv: Sequence[str]) -> None:
     """Measure, write, print and draw."""
-    options = read_options(argv, __doc__)
-    torch.set_num_threads(options.settings.threads)
+    options = read_options(Options, argv, __doc__)
+    torch.set_num_threads(options.threads)
     found = measure(options)
-    result = {"samples": SAMPLES, "replicas": options.settings.replicas, **found}
+    result = {"samples": SAMPLES, "replicas": options.replicas, **found}
     write_text(options.exp_dir / "snr.json", json.dumps(result, indent=1) + "\n")
-    table = Table("estimator", *(f"K = {samples}" for samples in SAMPLES))
     with axes_at(options.exp_dir / "snr_over_k.png", "snr.py") as axes:
         for name, ratios in found.items():
-            table.add_row(name, *(f"{ratio:.2f}" for ratio in ratios))
             axes.loglog(SAMPLES, ratios, marker="o", label=name)
         axes.set(xlabel="samples K", ylabel="signal-to-noise ratio of the encoder's gradient")
         axes.legend()
-    Console().print(table)
+    rows = [[name, *(f"{ratio:.2f}" for ratio in ratios)] for name, ratios in found.items()]
+    print_table(["estimator", *(f"K = {samples}" for samples in SAMPLES)], rows)
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (BBBError, OSError) as error:
-        sys.exit(f"error: {error}")
+    script.run(main)

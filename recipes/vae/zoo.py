@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from vae import LATENTS, Loss, negative_bound, negative_elbo, perceptron
 
 import bbb.estimators as G
 from bbb.errors import ConfigError
+from recipes.vae.vae import LATENTS, Loss, negative_bound, negative_elbo, perceptron
 
 DISCRETE = ("bernoulli", "categorical")
 

@@ -2,10 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +24,7 @@ from recipes.bandit.bandit import (
 from recipes.bandit.environment import Stream, load_mushrooms
 from recipes.bandit.settings import Settings
 from recipes.common.options import read_options
-from tests.recipes.test_recipes import RECIPES, run
+from tests.recipes.test_recipes import RECIPES, kill_once_there, run
 
 
 @pytest.fixture(scope="module")
@@ -308,17 +304,11 @@ class TestResuming:
 def test_resumes_after_a_real_kill(file, mushrooms, tmp_path):
     words = ["--data", str(file), "--seeds", "0", "--hidden", "8", "--steps", "200"]
     words += ["--save-every", "20", "--agents", "bbb", "--minibatches", "1"]
-    command = [sys.executable, "-m", "recipes.bandit.play", "--exp-dir", str(tmp_path), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, cwd=RECIPES.parent, env=environment, stderr=subprocess.DEVNULL
-    ) as process:
-        while not (tmp_path / "bbb/checkpoint.pt").exists() and process.poll() is None:
-            time.sleep(0.005)
-        process.kill()
+    words += ["--exp-dir", str(tmp_path)]
+    kill_once_there(tmp_path / "bbb" / "checkpoint.pt", "bandit.play", *words)
     assert not (tmp_path / "bbb/run.json").exists()
-    play.main(["--exp-dir", str(tmp_path), *words])
-    settings = read_options(Settings, ["--exp-dir", str(tmp_path / "whole"), *words], "")
+    play.main(words)
+    settings = read_options(Settings, [*words, "--exp-dir", str(tmp_path / "whole")], "")
     whole = play.Run(settings, "bbb", mushrooms)
     whole.play(lambda _: None)
     assert done(tmp_path / "bbb") == done(whole.folder)
@@ -363,6 +353,27 @@ def test_wrong_numbers(changes, message):
 def test_table_without_runs(tmp_path):
     with pytest.raises(DataError, match=r"no .*run\.json; let the agents play first"):
         regret.main(["--exp-dir", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": [0, 1]}, r"different seeds \(\[0, 1\] of bbb, \[0\] of greedy\)"),
+        ({"early": 7}, r"different early \(7 of bbb, 5 of greedy\); remove one"),
+        ({"batch_size": 9}, r"different batch_size \(9 of bbb, 8 of greedy\)"),
+    ],
+)
+def test_only_runs_of_the_same_training_are_compared(change, message, tmp_path):
+    same = {"steps": 3, "seeds": [0], "early": 5, "minibatches": 2, "late_minibatches": 1}
+    same |= {"batch_size": 8}
+    settings = Settings(exp_dir=tmp_path)
+    for kind, own in (("bbb", change), ("greedy", {})):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "run.json").write_text(json.dumps({"kind": kind} | same | own))
+    with pytest.raises(DataError, match=message):
+        regret.read_runs(settings)
+    (tmp_path / "bbb" / "run.json").write_text(json.dumps({"kind": "bbb"} | same))
+    assert len(regret.read_runs(settings)) == 2
 
 
 @pytest.mark.parametrize("name", ["short", "paper", "search"])

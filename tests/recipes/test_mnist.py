@@ -83,14 +83,15 @@ class TestData:
 
 
 class TestTraining:
-    def test_step_descends_the_mean_over_draws(self, digits):
+    @pytest.mark.parametrize("kl_weight", [0.3, 0.0])
+    def test_step_descends_the_mean_over_draws(self, digits, kl_weight):
         x, y = (part[:20] for part in digits.train)
         prior = bbb.priors.ScaleMixture(0.5, 1.0, 0.1)
         model = seeded(mlp.make_bayesian, 5, prior, 0.1)
         twin = copy.deepcopy(model)
         optimizer = torch.optim.SGD(model.parameters(), 0.5)
         criterion = bbb.ELBO(model, num_train=1000)
-        words = {"kl_weight": 0.3, "num_samples": 3}
+        words = {"kl_weight": kl_weight, "num_samples": 3}
         nll, kl = seeded(mlp.train_step, model, criterion, optimizer, x, y, seed=1, **words)
 
         def objective():
@@ -104,14 +105,35 @@ class TestTraining:
                     bbb.kl_divergence(twin, draws=draws),
                 )
                 parts.append(torch.stack(found))
-                losses.append(found[0] + 0.3 / 1000 * found[1])
+                losses.append(found[0] + kl_weight / 1000 * found[1])
             return torch.stack(losses).mean(), torch.stack(parts).mean(0)
 
         loss, parts = seeded(objective, seed=1)
         loss.backward()
-        torch.testing.assert_close(torch.stack((nll, kl)), parts.detach())
+        torch.testing.assert_close(nll, parts[0].detach())
+        if kl_weight:
+            torch.testing.assert_close(kl, parts[1].detach())
+        else:
+            assert kl.isnan()  # not computed
         for new, old in zip(model.parameters(), twin.parameters(), strict=True):
             torch.testing.assert_close(new, old - 0.5 * old.grad)
+
+    def test_rho_has_steps_of_its_own(self, digits):
+        x, y = (part[:20] for part in digits.train)
+        start = seeded(mlp.make_bayesian, 5, bbb.priors.Normal(0, 1), 0.1)
+        moved = {}
+        for rho_lr in (1.0, 0.25):
+            model = copy.deepcopy(start)
+            optimizer = torch.optim.SGD(mlp.parameter_groups(model, rho_lr), 1.0)
+            criterion = bbb.ELBO(model, num_train=1000)
+            words = {"batch_size": 20, "lrs": [0.5], "kl_weights": [1.0]}
+            seeded(mlp.train_epoch, model, criterion, optimizer, x, y, seed=1, **words)
+            old = dict(start.named_parameters())
+            moved[rho_lr] = {name: p - old[name] for name, p in model.named_parameters()}
+        for name, change in moved[1.0].items():
+            factor = 0.25 if name.endswith("_rho") else 1.0
+            torch.testing.assert_close(moved[0.25][name], factor * change)
+            assert change.abs().max() > 0
 
     def test_epoch_sees_every_image_once(self):
         seen = []
@@ -170,9 +192,7 @@ class TestSettings:
         found = read_options(Settings, ["--config", str(file), "--units", "7"], "")
         found.check()
         assert (found.system, found.units) == (file.stem, 7)
-        assert found.kl_scheme == (
-            "blundell" if found.bayesian and "paper" in str(file) else "uniform"
-        )
+        assert found.kl_scheme == ("blundell" if found.bayesian else "uniform")
 
     @pytest.mark.parametrize(
         ("changes", "message"),

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,18 @@ def run(recipe: str, *words: str, folder: Path, script: str = "run.sh"):
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def kill_once_there(file: Path, module: str, *words: str) -> None:
+    """Run a script of the recipes, and kill it as soon as it has written a file."""
+    command = [sys.executable, "-m", f"recipes.{module}", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=RECIPES.parent, env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        while not file.exists() and process.poll() is None:
+            time.sleep(0.005)
+        process.kill()
 
 
 def check_table(folder: Path, systems: list[str]) -> None:
@@ -132,6 +145,19 @@ def test_wrong_words_are_named(recipe, tmp_path):
     assert help_.returncode == 0
     assert "--exp-dir" in help_.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "script", sorted(RECIPES.glob("*/*.sh")), ids=lambda path: str(path.relative_to(RECIPES))
+)
+def test_help_names_every_option(script, tmp_path):
+    text = script.read_text().replace("\\\n", " ")
+    options = re.findall(r'^parse_options "([\w\s-]+)"', text, re.MULTILINE)
+    if not options:
+        pytest.skip("is sourced by others")
+    shown = run(script.parent.name, "--help", folder=tmp_path, script=script.name)
+    missing = [name for name in options[0].split() if not re.search(rf"--{name}\b", shown.stdout)]
+    assert missing == []
 
 
 def test_normalization(tmp_path):

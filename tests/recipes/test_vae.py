@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fit import Run
-from images import batches, load_images
-from measures import bounds_of, gradient_noise
-from settings import Settings
 from torch.distributions import kl_divergence
-from vae import LATENTS, VAE, make_optimizer, negative_bound, negative_elbo
-from zoo import ZOO, parse_spec
 
 import bbb.estimators as G
 from bbb.errors import ConfigError, DataError
+from recipes.vae.fit import Run
+from recipes.vae.images import batches, load_images
+from recipes.vae.measures import bounds_of, gradient_noise
+from recipes.vae.settings import Settings
+from recipes.vae.vae import LATENTS, VAE, make_optimizer, negative_bound, negative_elbo
+from recipes.vae.zoo import ZOO, parse_spec
 
 SIZES = {"gaussian": [3], "bernoulli": [4], "categorical": [2, 3]}
 PAIRS = [(name, latent) for name, entry in ZOO.items() for latent in entry.latents]
@@ -166,7 +166,7 @@ class TestImages:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"x_test": None}, "x_train and x_test .*x_test"),
+            ({"x_test": None}, "x_train, x_test .*x_test"),
             ({"x_test": np.zeros((3, 4, 4), np.uint8)}, r"x_test .*got uint8 of \(3, 4, 4\)"),
             ({"x_train": np.zeros((3, 5, 5))}, "x_train has to be uint8 .*got float64"),
         ],

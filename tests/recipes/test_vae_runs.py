@@ -1,30 +1,17 @@
 """The VAE recipe's runs: killed and resumed, refused, reported, and what they reach."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 
-import numpy as np
 import pytest
-import report
 import torch
-from fit import Run
-from scipy import stats
-from settings import Settings, read_options
 
 from bbb.errors import ConfigError, DataError
-from tests.recipes.test_recipes import RECIPES, run
+from recipes.common.options import read_options
+from recipes.vae import report
+from recipes.vae.fit import Run
+from recipes.vae.settings import Options, Settings
+from tests.recipes.test_recipes import RECIPES, kill_once_there, run
 from tests.recipes.test_vae import tiny
-
-
-def test_interval_is_students():
-    values = [3.0, 5.0, 4.5]
-    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    assert report.interval(values) == pytest.approx((np.mean(values), low, high))
-    assert np.isnan(report.interval([3.0])[1:]).all()
-
 
 # -- runs -----------------------------------------------------------------------------------
 
@@ -73,16 +60,11 @@ class TestResuming:
 
     def test_after_a_real_kill(self, digits, tmp_path):
         settings = {"steps": 600, "save_every": 20, "measure_every": 0, "bound_samples": 20}
-        command = [sys.executable, str(RECIPES / "vae" / "fit.py"), "--estimator", "rloo-2"]
+        words = ["--estimator", "rloo-2", "--exp-dir", str(tmp_path)]
         for key, value in settings.items():
-            command += ["--" + key.replace("_", "-"), str(value)]
+            words += ["--" + key.replace("_", "-"), str(value)]
         folder = tmp_path / "rloo-2" / "seed0"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command += ["--exp-dir", str(tmp_path)]
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-            while not (folder / "checkpoint.pt").exists() and process.poll() is None:
-                time.sleep(0.005)
-            process.kill()
+        kill_once_there(folder / "checkpoint.pt", "vae.fit", *words)
         assert not (folder / "run.json").exists()
         again = Run(Settings(**settings), "rloo-2", 0, digits, folder)
         again.load()
@@ -109,9 +91,11 @@ class TestSettings:
     def test_file_and_flags(self, tmp_path):
         file = tmp_path / "a.yaml"
         file.write_text("estimator: [ema, rloo-2]\nlatent_size: [5]\nlr: 0.5\n")
-        options = read_options(["--config", str(file), "--lr", "0.25", "--seeds", "1", "2"], "")
+        options = read_options(
+            Options, ["--config", str(file), "--lr", "0.25", "--seeds", "1", "2"], ""
+        )
         assert options.estimator == ["ema", "rloo-2"]
-        assert (options.settings.latent_size, options.settings.lr) == ([5], 0.25)
+        assert (options.latent_size, options.lr) == ([5], 0.25)
         assert options.seeds == [1, 2]
 
     @pytest.mark.parametrize(
@@ -131,7 +115,7 @@ class TestSettings:
 
     def test_unknown_key(self):
         with pytest.raises(ConfigError, match="unknown key '--estimater'; did you mean"):
-            read_options(["--estimater", "ema"], "")
+            read_options(Options, ["--estimater", "ema"], "")
 
 
 # -- quality --------------------------------------------------------------------------------
