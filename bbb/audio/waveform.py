@@ -60,6 +60,8 @@ def audio_info(
             other channels; the message names the file and the remedy.
     """  # noqa: DOC502 (raised by the shared checks)
     with _opened(path, sample_rate, channel) as sound:
+        if sound.format == "FLAC":
+            _check_end(path, sound)
         return AudioInfo(sound.samplerate, sound.channels, sound.frames)
 
 
@@ -221,6 +223,19 @@ def _check_header(
             "correct reco2file_and_channel, or drop its utterances"
         )
         raise DataError(msg)
+
+
+def _check_end(path: str | os.PathLike[str], sound: soundfile.SoundFile) -> None:
+    """Raise unless the last sample that the header promises can be reached.
+
+    Raises:
+        DataError: Otherwise.
+    """
+    try:
+        sound.seek(sound.frames - 1)
+    except soundfile.SoundFileError as error:
+        msg = f"{path}: truncated; restore it, or drop its utterances"
+        raise DataError(msg) from error
 
 
 def _span(

@@ -89,6 +89,15 @@ def test_no_audio(tmp_path):
         read_waveform(tmp_path / "text.wav", sample_rate=RATE)
 
 
+@pytest.mark.parametrize("cut", [1, 500])
+def test_the_header_of_a_cut_flac_is_not_believed(tone, cut):
+    path, samples = tone("flac")
+    assert audio_info(path).frames == len(samples)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(DataError, match=rf"{path.name}: truncated; restore it"):
+        audio_info(path)
+
+
 @pytest.mark.parametrize(("suffix", "subtype"), FORMATS)
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_truncated_file(tone, suffix, subtype, share):
