@@ -34,6 +34,7 @@ class Settings:
         num_samples: Draws of the weights for each step.
         kl_weight: Factor of the KL divergence; 1 is the evidence lower bound, less is tempering.
         kl_scheme: Share of the KL that each batch of an epoch has, "uniform" or "blundell".
+        kl_every: Steps to one that has the KL, with so many times its weight; saves time.
         warmup: Share of the training over which the KL's factor grows from 0.
         prior_sigma: Standard deviation of the "gaussian" prior.
         pi: Share of the "mixture" prior's first component.
@@ -68,6 +69,7 @@ class Settings:
     num_samples: int = 1
     kl_weight: float = 1.0
     kl_scheme: Literal["uniform", "blundell"] = "uniform"
+    kl_every: int = 1
     warmup: float = 0.0
     prior_sigma: float = 0.1
     pi: float = 0.5
@@ -100,7 +102,7 @@ class Settings:
             ConfigError: If a number is out of range.
         """
         at_least_1 = ("units", "epochs", "batch_size", "num_samples", "eval_every", "eval_samples")
-        least = dict.fromkeys((*at_least_1, "save_every", "threads"), 1)
+        least = dict.fromkeys((*at_least_1, "kl_every", "save_every", "threads"), 1)
         least |= dict.fromkeys(("num_valid", "test_samples", "momentum", "rho_lr"), 0)
         for name, value in least.items():
             if getattr(self, name) < value:
@@ -110,6 +112,9 @@ class Settings:
             if not getattr(self, name) > 0:
                 msg = f"{name} has to be > 0, got {getattr(self, name)}"
                 raise ConfigError(msg)
+        if self.kl_every > 1 and self.kl_scheme != "uniform":
+            msg = f"kl_every has to be 1 where kl_scheme is '{self.kl_scheme}', got {self.kl_every}"
+            raise ConfigError(msg)
         for name in ("dropout", "input_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 msg = f"{name} has to be in [0, 1), got {getattr(self, name)}"

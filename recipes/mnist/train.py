@@ -100,13 +100,15 @@ class Training:
         """Return step sizes and factors of the KL divergence for the steps of an epoch, from 0."""
         settings = self.settings
         total = self.steps * settings.epochs
-        done = [(epoch * self.steps + step) / total for step in range(self.steps)]
+        place = range(epoch * self.steps, (epoch + 1) * self.steps)
+        done = [step / total for step in place]
         factors = [cosine(d) if settings.schedule == "cosine" else 1.0 for d in done]
         # Shares go with the sum of an epoch's losses, the loss of a step is a mean.
-        shares = bbb.kl_weights(self.steps, settings.kl_scheme).tolist()
+        factor = self.steps * settings.kl_every
+        shares = (factor * bbb.kl_weights(self.steps, settings.kl_scheme)).tolist()
         kl_weights = [
-            self.warmup(d) * self.steps * share if self.steps * share > NEGLIGIBLE else 0.0
-            for d, share in zip(done, shares, strict=True)
+            self.warmup(d) * share if step % settings.kl_every == 0 and share > NEGLIGIBLE else 0.0
+            for step, d, share in zip(place, done, shares, strict=True)
         ]
         return [settings.lr * factor for factor in factors], kl_weights
 

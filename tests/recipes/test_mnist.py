@@ -174,6 +174,11 @@ class TestTraining:
         constant = Training(tiny(schedule="constant", lr=0.1), digits).plan(2)
         assert constant == ([0.1] * steps, pytest.approx([1.0] * steps))
 
+    def test_a_rare_kl_weighs_as_much(self, digits):
+        training = Training(tiny(kl_every=4, kl_weight=0.5), digits)
+        weights = [weight for epoch in range(4) for weight in training.plan(epoch)[1]]
+        assert weights == pytest.approx([2.0, 0.0, 0.0, 0.0] * 9)
+
     def test_learns(self, digits, tmp_path):
         settings = tiny(epochs=15, lr=0.01, units=32, kl_weight=0.1, folder=tmp_path)
         training = Training(settings, digits)
@@ -192,7 +197,8 @@ class TestSettings:
         found = read_options(Settings, ["--config", str(file), "--units", "7"], "")
         found.check()
         assert (found.system, found.units) == (file.stem, 7)
-        assert found.kl_scheme == ("blundell" if found.bayesian else "uniform")
+        paper = found.bayesian and "paper" in file.parts
+        assert found.kl_scheme == ("blundell" if paper else "uniform")
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -200,6 +206,8 @@ class TestSettings:
             ({"units": 0}, "units has to be >= 1, got 0"),
             ({"num_valid": -1}, "num_valid has to be >= 0, got -1"),
             ({"lr": 0.0}, r"lr has to be > 0, got 0\.0"),
+            ({"kl_every": 0}, "kl_every has to be >= 1, got 0"),
+            ({"kl_every": 2, "kl_scheme": "blundell"}, "kl_every has to be 1 .*'blundell', got 2"),
             ({"dropout": 1.0}, r"dropout has to be in \[0, 1\), got 1\.0"),
         ],
     )
