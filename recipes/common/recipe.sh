@@ -51,6 +51,11 @@ stage() {
   printf '\n== Stage %s: %s\n' "$1" "$2"
 }
 
+# prep NAME words ...: run data_prep/NAME.py.
+prep() {
+  "$python" "$root/data_prep/$1.py" "${@:2}"
+}
+
 # once FILE command ...: run the command, unless FILE is there; commands write FILE in one step.
 once() {
   local file=$1

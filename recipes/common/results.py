@@ -1,6 +1,7 @@
-"""The table at the end of a speaker recipe: results.json, RESULTS.md, det.png, and a print.
+"""The tables at the end of a speaker recipe: results.json, RESULTS.md, DET curves, and a print.
 
-Rows are {cosine, PLDA} x systems, as in Table 2 of Li et al. 2020; intervals resample speakers.
+One table for each list of trials; its rows are {cosine, PLDA} x systems, as in Table 2 of Li et al.
+2020. Intervals resample speakers.
 """
 
 import json
@@ -14,57 +15,109 @@ from rich.progress import track
 from bbb import scoring
 from bbb._files import write_text  # noqa: PLC2701 (same repository)
 from recipes.common import script
-from recipes.common.evaluation import TableOptions
 from recipes.common.options import read_options
 from recipes.common.tables import markdown_table, print_table
 
 P_TARGETS = (0.01, 0.001)
 BACKENDS = {"cosine": "cosine", "plda": "PLDA"}
 HEADER = ["back-end", "system", "EER %", "95 % interval", *(f"min-DCF {p:g}" for p in P_TARGETS)]
+PUBLISHED = ["published EER %", "published min-DCF"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(TableOptions):
-    """Of the table.
+class Options:
+    """Of the tables.
 
     Attributes:
-        exp_dir: Folder of the systems, and of the results.
+        exp_dir: Folder of the systems.
+        evaluation: Folder of their scores, in theirs, and of the results, in exp_dir.
         systems: NAME=FOLDER, with folders in exp_dir.
-        title: Of the table.
+        trials: Lists of trials.
+        utt2spk: Speakers of their utterances, which the intervals resample.
+        enroll_map: Utterances of each model, where the trials name models.
+        published: JSON file: list, back-end, system, to the EER in percent and the min-DCF.
+        ci: Bootstrap resamples; 0: no intervals.
+        title: Of the tables.
     """
 
     exp_dir: Path
+    evaluation: str = "."
     systems: list[str]
+    trials: list[Path]
+    utt2spk: list[Path]
+    enroll_map: Path | None = None
+    published: Path | None = None
+    ci: int = 1000
     title: str = ""
+
+    def speakers(self, lists: Sequence[scoring.Trials]) -> dict[str, str]:
+        """Speakers of utterances and of models; a target trial tells that of its test side."""
+        found: dict[str, str] = {}
+        for file in self.utt2spk:
+            found |= scoring.read_utt2spk(file)
+        if self.enroll_map is not None:
+            models = scoring.read_enroll_map(self.enroll_map)
+            found |= {model: found[names[0]] for model, names in models.items()}
+            for trials in lists:
+                for row in trials.is_target.nonzero()[0]:
+                    enroll, test = trials.enroll_ids[trials.enroll[row]], trials.test[row]
+                    found[trials.test_ids[test]] = found[enroll]
+        return found
 
 
 def main(argv: Sequence[str]) -> None:
-    """Read the score files, evaluate each, write and print the table."""
+    """Read the score files, evaluate each on each list, write and print the tables."""
     options = read_options(Options, argv, __doc__)
-    trials, speakers = options.load()
+    folder = options.exp_dir / options.evaluation
     systems = dict(word.split("=", 1) for word in options.systems)
-    pairs = [(backend, system) for backend in BACKENDS for system in systems]
-    rows, curves = [], {}
-    for backend, system in track(pairs, "evaluating", transient=True):
-        file = options.exp_dir / systems[system] / f"{backend}.scores"
-        scores = scoring.align_scores(scoring.read_scores(file), trials, name=str(file))
-        report = scoring.evaluate(
-            scores, trials.is_target, P_TARGETS, num_resamples=options.ci, speakers=speakers
-        )
-        # Without a bootstrap the intervals are null.
-        found = {key: report.get(key) for key in ("eer", "eer_ci", "min_dcf", "min_dcf_ci")}
-        rows.append({"backend": backend, "system": system, **found})
-        curves[f"{BACKENDS[backend]}, {system}"] = (scores, trials.is_target)
-    scoring.plot_det(curves, options.exp_dir / "det.png", title=options.title)
-    write_text(options.exp_dir / "results.json", json.dumps(rows, indent=2) + "\n")
+    lists = {file.name: scoring.read_trials(file) for file in options.trials}
+    speakers = options.speakers([*lists.values()])
+    published = json.loads(options.published.read_text()) if options.published else {}
+    files = {
+        (backend, system): options.exp_dir / name / options.evaluation / f"{backend}.scores"
+        for backend in BACKENDS
+        for system, name in systems.items()
+    }
+    scores = {key: scoring.read_scores(file) for key, file in files.items()}
+    rows, lines = [], [f"# {options.title}"]
+    for name, trials in lists.items():
+        part, aligned = [], {}
+        sides = scoring.trial_speakers(trials, speakers)
+        for (backend, system), file in track(files.items(), f"evaluating {name}", transient=True):
+            values = scoring.align_scores(scores[backend, system], trials, name=str(file))
+            report = scoring.evaluate(
+                values, trials.is_target, P_TARGETS, num_resamples=options.ci, speakers=sides
+            )
+            # Without a bootstrap the intervals are null.
+            found = {key: report.get(key) for key in ("eer", "eer_ci", "min_dcf", "min_dcf_ci")}
+            part.append({"trials": name, "backend": backend, "system": system, **found})
+            aligned[f"{BACKENDS[backend]}, {system}"] = (values, trials.is_target)
+        picture = "det.png" if len(lists) == 1 else f"det_{name}.png"
+        scoring.plot_det(aligned, folder / picture, title=f"{options.title} {name}")
+        targets = int(trials.is_target.sum())
+        counts = f"{name}: {targets} target and {len(trials) - targets} nontarget trials"
+        header, cells = _table(part, published.get(name, {}))
+        lines += ["", counts + ".", "", *markdown_table(header, cells), "", f"![DET]({picture})"]
+        title = f"{options.title}, {counts}"
+        print_table(header, cells, title=title, section=len(systems), width=8 + 14 * len(header))
+        rows += part
+    notes = "Intervals resample speakers. min-DCF at P_target 0.01 (VoxCeleb) and 0.001 (SRE10)."
+    write_text(folder / "results.json", json.dumps(rows, indent=2) + "\n")
+    write_text(folder / "RESULTS.md", "\n".join([*lines, "", notes, ""]))
+    print(f"wrote results.json, RESULTS.md and DET curves to {folder}")
+
+
+def _table(
+    rows: Sequence[dict[str, Any]], published: dict[str, Any]
+) -> tuple[list[str], list[list[str]]]:
+    """Header and texts of a list's table, with published figures beside ours where there are."""
     cells = [_cells(row) for row in rows]
-    counts = f"{report['num_target']} target and {report['num_nontarget']} nontarget trials"
-    lines = [f"# {options.title}", "", f"{counts}; intervals resample speakers. min-DCF at "]
-    lines[-1] += "P_target 0.01 (VoxCeleb) and 0.001 (SRE10)."
-    lines += ["", *markdown_table(HEADER, cells), "", "![DET curves](det.png)", ""]
-    write_text(options.exp_dir / "RESULTS.md", "\n".join(lines))
-    print_table(HEADER, cells, title=options.title, section=len(systems))
-    print(f"wrote results.json, RESULTS.md and det.png to {options.exp_dir}")
+    if not published:
+        return HEADER, cells
+    for row, texts in zip(rows, cells, strict=True):
+        eer, dcf = published.get(row["backend"], {}).get(row["system"], (None, None))
+        texts += ["" if eer is None else f"{eer:.2f}", "" if dcf is None else f"{dcf:.4f}"]
+    return HEADER + PUBLISHED, cells
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -26,26 +26,20 @@ exp_dir=exp/quickstart stage=1 stop_stage=8 config=$recipe/conf/xvector.yaml pre
 seed=0 control=false num_samples=0 threads= lda_dim=100 shrinkage=0 ci=1000 smoke=false
 parse_options "exp-dir stage stop-stage config presets seed control num-samples threads lda-dim shrinkage ci" "$@"
 
-conf=$recipe/conf
-for name in $presets; do
-  [[ -f $conf/$name.yaml ]] || fail "no preset $conf/$name.yaml"
-done
+check_presets
 title="Quickstart: synthetic speakers, seed $seed"
 train_data=$exp_dir/data/train
 eval_data=$exp_dir/data/test
 corpus=(--train-speakers 200 --eval-speakers 50)
-train_flags=()
 [[ -z $threads ]] || train_flags+=(--threads "$threads")
 if [[ $smoke == true ]]; then
   corpus=(--train-speakers 6 --eval-speakers 6 --sessions 2 --utterances-per-session 2)
-  train_flags+=(--max_steps 6 --keep_steps "[3]" --network.channels 16 --network.pooled_channels 32
-    --network.embed_dim 16 --chunks.batch_size 4 --workers 0)
-  ci=50 lda_dim=4
+  smoke_sizes
+  lda_dim=4
 fi
 
 if stage 1 "make synthetic speakers"; then
-  "${PYTHON:-python}" "$recipe/../../data_prep/synthetic.py" prepare --output "$exp_dir/data" \
-    "${corpus[@]}"
+  prep synthetic prepare --output "$exp_dir/data" "${corpus[@]}"
 fi
 if stage 2 "validate the data directories"; then
   for set in "$train_data" "$eval_data"; do

@@ -9,7 +9,7 @@
 #   --data-dir DIR    where the data directories are made (default EXP_DIR/data)
 #   --stage N         first stage, 1 to 8 (default 1); --stop-stage M the last (default 8)
 #   --config FILE     YAML of the plain x-vector (default conf/xvector.yaml)
-#   --presets NAMES   Bayesian presets, conf/NAME.yaml: best (default), li2020, or "best li2020"
+#   --presets NAMES   Bayesian presets, NAME.yaml in conf or ../common/conf: best (default), li2020, or "best li2020"
 #   --seed S          of everything random (default 0)
 #   --dev N           hold out N training speakers and evaluate on them, for tuning (default 0)
 #   --control true    also a second plain x-vector, and the fusion of the two plain ones
@@ -31,28 +31,23 @@ seed=0 dev=0 control=false noise_dir= rir_dir= num_samples=0 threads= lda_dim=15
 parse_options "source data-dir exp-dir stage stop-stage config presets seed dev control noise-dir rir-dir \
 num-samples threads lda-dim shrinkage ci" "$@"
 
-conf=$recipe/conf
-for name in $presets; do
-  [[ -f $conf/$name.yaml ]] || fail "no preset $conf/$name.yaml"
-done
+check_presets
 title="speechocean762, seed $seed"
 data=${data_dir:-$exp_dir/data}
 train_data=$data/train
 eval_data=$data/test
 ((dev == 0)) || eval_data=$data/dev
-train_flags=()
 [[ -z $threads ]] || train_flags+=(--threads "$threads")
 [[ -z $noise_dir ]] || train_flags+=(--augment.noise_dir "$noise_dir" --augment.noise_prob 0.5)
 [[ -z $rir_dir ]] || train_flags+=(--augment.rir_dir "$rir_dir" --augment.rir_prob 0.3)
 if [[ $smoke == true ]]; then
-  train_flags+=(--max_steps 6 --keep_steps "[3]" --network.channels 16 --network.pooled_channels 32
-    --network.embed_dim 16 --chunks.batch_size 4 --workers 0)
-  ci=50 lda_dim=8
+  smoke_sizes
+  lda_dim=8
 fi
 
 if stage 1 "prepare data directories"; then
   [[ -n $source || -e $eval_data/trials ]] || fail "--source DIR is needed: the corpus's folder"
-  once "$eval_data/trials" "${PYTHON:-python}" "$recipe/../../data_prep/speechocean762.py" prepare \
+  once "$eval_data/trials" prep speechocean762 prepare \
     --source "$source" --output "$data" --dev-speakers "$dev"
 fi
 if stage 2 "validate them"; then

@@ -44,7 +44,7 @@ flags() {
     all_half_2000)
       words=("${half[@]}" "${every_frame[@]}" --bayes.prior_sigma 0.05 --bayes.sigma_init 0.01)
       ;;
-    li2020_half_2000) words=(--config "$recipe/conf/li2020.yaml" "${half[@]}") ;;
+    li2020_half_2000) words=(--config "$(preset_file li2020)" "${half[@]}") ;;
     all_pretrained_half_2000)
       words=("${half[@]}" "${every_frame[@]}" --bayes.prior pretrained --bayes.prior_sigma 0.05
         --bayes.sigma_init 0.02)
@@ -58,7 +58,7 @@ train_data=$data/train
 eval_data=$data/dev
 train_flags=(--threads "$threads")
 [[ -n $source || -e $eval_data/trials ]] || fail "--source DIR is needed: the corpus's folder"
-once "$eval_data/trials" "${PYTHON:-python}" "$recipe/../../data_prep/speechocean762.py" prepare \
+once "$eval_data/trials" prep speechocean762 prepare \
   --source "$source" --output "$data" --dev-speakers 30
 rows=()
 for variant in $variants; do

@@ -1,6 +1,7 @@
 """The speaker recipes end to end in their smoke size: what they write, what a second run reuses."""
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -41,11 +42,11 @@ def kill_once_there(file: Path, module: str, *words: str) -> None:
         process.kill()
 
 
-def check_table(folder: Path, systems: list[str]) -> None:
-    """results.json has every row with sane values, and the table and picture are there."""
+def check_table(folder: Path, systems: list[str], lists: tuple[str, ...] = ("trials",)) -> None:
+    """results.json has every row with sane values, and the tables and pictures are there."""
     rows = json.loads((folder / "results.json").read_text())
-    found = [(row["backend"], row["system"]) for row in rows]
-    assert found == [(backend, name) for backend in ("cosine", "plda") for name in systems]
+    found = [(row["trials"], row["backend"], row["system"]) for row in rows]
+    assert found == [*itertools.product(lists, ("cosine", "plda"), systems)]
     for row in rows:
         low, high = row["eer_ci"]
         assert 0 <= row["eer"] <= 1
@@ -54,8 +55,9 @@ def check_table(folder: Path, systems: list[str]) -> None:
         assert all(0 <= value <= 1 for value in row["min_dcf"].values())
     text = (folder / "RESULTS.md").read_text()
     assert f"{100 * rows[0]['eer']:.2f}" in text
-    assert all(name in text for name in systems)
-    assert (folder / "det.png").read_bytes().startswith(b"\x89PNG")
+    assert all(name in text for name in (*systems, *lists))
+    for name in ("det",) if len(lists) == 1 else (f"det_{name}" for name in lists):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def checkpoints(folder: Path) -> dict[str, int]:
