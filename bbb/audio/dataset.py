@@ -20,11 +20,14 @@ from bbb.audio.features import (
     utterance_features,
     voice_activity,
 )
-from bbb.audio.specaugment import SpecAugmentConfig, spec_augment
+from bbb.audio.specaugment import SpecAugmentConfig, mask_
 from bbb.audio.waveform import load_utterance, recording_info
 from bbb.errors import ConfigError, DataError
 
 _INT16_SCALE = 32768.0
+# What separates the random numbers of a batch's rows: 2^128 over the golden ratio, as in
+# PCG64.jumped, since after a power of two the lower half of the state would be the same.
+_ROW_STEP = 0x9E3779B97F4A7C15F39CC0605CEDC835
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +81,9 @@ class ChunkConfig:
 class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
     """A map-style dataset whose items are whole batches.
 
-    Batch ``i`` of an epoch depends on ``(seed, epoch, i)`` and nothing else: any number of workers
-    and any restart give the same batches. Give it to ``DataLoader(batches, batch_size=None)``.
+    Row ``k`` of batch ``i`` of an epoch depends on ``(seed, epoch, i, k)`` and nothing else: any
+    number of workers, any restart, and processes that make some rows each give the same batches.
+    Give it to ``DataLoader(batches, batch_size=None)``.
 
     An epoch goes through shuffled passes over the speakers, cut so that no batch holds a speaker
     twice while there are at least ``batch_size`` of them; so every speaker is seen alike often,
@@ -164,12 +168,13 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         """Batch ``index`` of the epoch that ``set_epoch`` chose; see ``batch``."""
         return self.batch(int(self._epoch), index)
 
-    def batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        """One batch.
+    def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """One batch, or some rows of it.
 
         Args:
             epoch: From 0.
             index: Its place in the epoch, from 0.
+            rows: The rows to make, at least one.
 
         Returns:
             Features, float32, shape (batch, frames, dim), and classes, int64, shape (batch,).
@@ -182,19 +187,22 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         if not 0 <= index < len(self):
             msg = f"ChunkBatches has {len(self)} batches in an epoch, got index {index}"
             raise IndexError(msg)
-        rng = np.random.default_rng([self.seed, epoch, index])
+        bits = np.random.PCG64([self.seed, epoch, index])
+        rng, start = np.random.Generator(bits), bits.state
         frames = int(rng.integers(self.chunks.min_frames, self.chunks.max_frames + 1))
         speakers = self._batch_speakers(epoch, index)
         speeds = rng.integers(len(self.augment.speeds), size=len(speakers))
-        batch = torch.stack(
-            [
-                self._chunk(int(speaker), int(speed), frames, rng)
-                for speaker, speed in zip(speakers, speeds, strict=True)
-            ]
-        )
-        if self.spec_augment is not None:
-            batch = spec_augment(batch, self.spec_augment, rng)
-        return batch, torch.from_numpy(speakers + speeds * len(self.speakers))
+        chosen = range(len(speakers))[rows]
+        batch = torch.empty(len(chosen), frames, self.features.dim)
+        for row, chunk in zip(chosen, batch, strict=True):
+            # Much cheaper than a new generator for each row.
+            bits.state = start
+            bits.advance((row + 1) * _ROW_STEP)
+            chunk.copy_(self._chunk(int(speakers[row]), int(speeds[row]), frames, rng))
+            if self.spec_augment is not None:
+                mask_(chunk, self.spec_augment, rng)
+        classes = speakers + speeds * len(self.speakers)
+        return batch, torch.from_numpy(classes[rows])
 
     def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Decode every utterance now, so that a broken one shows before training.

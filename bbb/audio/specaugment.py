@@ -49,14 +49,25 @@ def spec_augment(features: Tensor, config: SpecAugmentConfig, rng: np.random.Gen
     Returns:
         A new tensor of the same shape.
     """
-    batch, frames, dim = features.shape
     masked = features.clone()
-    for item in range(batch):
-        for start, end in _stripes(frames, config.time_masks, config.time_width, rng):
-            masked[item, start:end] = 0.0
-        for start, end in _stripes(dim, config.freq_masks, config.freq_width, rng):
-            masked[item, :, start:end] = 0.0
+    for item in masked:
+        mask_(item, config, rng)
     return masked
+
+
+def mask_(features: Tensor, config: SpecAugmentConfig, rng: np.random.Generator) -> None:
+    """Set random stripes of one item to zero, in place; see ``spec_augment``.
+
+    Args:
+        features: Shape (frames, dim).
+        config: How many masks, and how wide.
+        rng: The only source of randomness.
+    """
+    frames, dim = features.shape
+    for start, end in _stripes(frames, config.time_masks, config.time_width, rng):
+        features[start:end] = 0.0
+    for start, end in _stripes(dim, config.freq_masks, config.freq_width, rng):
+        features[:, start:end] = 0.0
 
 
 def _stripes(size: int, number: int, width: int, rng: np.random.Generator) -> list[tuple[int, int]]:

@@ -1,19 +1,28 @@
 """``bbb extract``: embeddings of the utterances of a data directory."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from bbb.cli._bar import bar
 from bbb.cli._parse import parse
 from bbb.errors import ConfigError
+from bbb.speaker.ranks import launched_rank
+
+if TYPE_CHECKING:
+    from bbb.audio.datadir import DataDir
+    from bbb.audio.features import FeatureConfig
+    from bbb.speaker.xvector import XVector
 
 _HELP = """Turn utterances into embeddings.
 
 Examples:
   bbb extract --model exp/x/best.ckpt --data data/eval --output exp/x/eval.npz
   bbb extract --model exp/b/best.ckpt --data data/eval --output exp/b/eval.ark --num-samples 10
+
+By many processes: the same command for each with --num-parts N --part I (I from 0; under torchrun
+or srun neither is needed), and once with --num-parts N --merge when all are done.
 """
 
 
@@ -36,7 +45,37 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.add_argument("--accelerator", type=Literal["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=PositiveInt | None, default=None, help="CPU threads")
+    parser.add_argument(
+        "--num-parts", type=PositiveInt | None, default=None, help="processes that share the work"
+    )
+    parser.add_argument(
+        "--part", type=NonNegativeInt | None, default=None, help="which of them this is, from 0"
+    )
+    parser.add_argument("--merge", action="store_true", help="put the parts together")
     return parser
+
+
+def _share(args: Namespace) -> tuple[int, int]:
+    """Which part of how many this process makes, by its flags or by who started it.
+
+    Raises:
+        ConfigError: If the flags do not say it.
+    """
+    rank, started = launched_rank() or (0, 1)
+    number = started if args.num_parts is None else args.num_parts
+    part = rank if args.part is None and number == started else args.part
+    if args.merge:
+        if args.part is not None or args.num_parts is None:
+            msg = "--merge needs --num-parts, the number of parts that were made, and no --part"
+            raise ConfigError(msg)
+        return 0, number
+    if part is None or part >= number:
+        msg = (
+            f"--num-parts {number} needs a --part from 0 to {number - 1}, got {part}; or --merge, "
+            "when all are there"
+        )
+        raise ConfigError(msg)
+    return part, number
 
 
 def main(argv: list[str]) -> None:
@@ -46,7 +85,8 @@ def main(argv: list[str]) -> None:
         argv: Words after ``bbb extract``.
 
     Raises:
-        ConfigError: If covariances are wanted of fewer than 2 draws, or a GPU that is not there.
+        ConfigError: If covariances are wanted of fewer than 2 draws, a GPU that is not there, or a
+            part of no number of parts.
     """
     args = parse(make_parser(), argv)
     if args.covariance is None:
@@ -58,30 +98,56 @@ def main(argv: list[str]) -> None:
             f"{args.num_samples}"
         )
         raise ConfigError(msg)
-    import torch  # noqa: PLC0415 (slow, and --help needs none of it)
-
-    from bbb.audio.datadir import DataDir  # noqa: PLC0415
-    from bbb.scoring.embeddings import check_embeddings_path, write_embeddings  # noqa: PLC0415
+    part, number = _share(args)
+    from bbb.audio.datadir import DataDir  # noqa: PLC0415 (slow, and --help needs none of it)
+    from bbb.scoring.embeddings import check_embeddings_path  # noqa: PLC0415
     from bbb.speaker.checkpoint import load_network  # noqa: PLC0415
-    from bbb.speaker.extract import extract_embeddings  # noqa: PLC0415
+    from bbb.speaker.parts import Parts  # noqa: PLC0415
 
     check_embeddings_path(args.output, covariances=args.covariance != "none")
+    network, config = load_network(args.model)
+    data, output = DataDir.read(args.data), args.output
+    if number > 1 or args.merge:
+        settings = (args.num_samples, args.covariance, args.seed)
+        parts = Parts(output, data, number, model=args.model, settings=settings)
+        if args.merge:
+            print(f"wrote {len(parts.merge())} embeddings to {output}")
+            return
+        data, output = parts.share(part), str(parts.path(part))
+    _extract(args, network, config.features, data, output)
+
+
+def _extract(
+    args: Namespace, network: "XVector", features: "FeatureConfig", data: "DataDir", output: str
+) -> None:
+    """Embed the utterances of a directory and write them.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    import torch  # noqa: PLC0415 (slow)
+
+    from bbb.scoring.embeddings import write_embeddings  # noqa: PLC0415
+    from bbb.speaker.extract import extract_embeddings  # noqa: PLC0415
+
     if args.accelerator == "cuda" and not torch.cuda.is_available():
         msg = "--accelerator cuda: torch sees no such device; use cpu"
         raise ConfigError(msg)
+    device = args.accelerator
+    if device == "cuda":
+        rank, _ = launched_rank() or (0, 1)
+        device = f"cuda:{rank % torch.cuda.device_count()}"
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    network, config = load_network(args.model)
-    data = DataDir.read(args.data)
     with bar("extracting", len(data)) as advance:
         embeddings = extract_embeddings(
-            network.to(args.accelerator),
+            network.to(device),
             data,
-            config.features,
+            features,
             num_samples=args.num_samples,
             covariance=args.covariance,
             seed=args.seed,
             progress=lambda _done, _total: advance(1),
         )
-    write_embeddings(args.output, embeddings)
-    print(f"wrote {len(embeddings.ids)} embeddings to {args.output}")
+    write_embeddings(output, embeddings)
+    print(f"wrote {len(embeddings.ids)} embeddings to {output}")

@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after ``bbb``; those of the process when None.
 
     Returns:
-        0 on success, 1 when the verb found a bad option or input, 2 without a known verb, 130 after
-        Ctrl-C.
+        0 on success, 1 when the verb found a bad option or input, 2 without a known verb, 130 when
+        it was stopped (by Ctrl-C; a training also by SIGTERM).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in {"-h", "--help"}:
@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BBBError, OSError) as error:
         print(f"bbb {verb}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"bbb {verb}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"bbb {verb}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 130
     return result or 0
 

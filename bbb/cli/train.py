@@ -14,7 +14,11 @@ Example:
   bbb train --config conf/xvector.yaml --data data/train --output exp/x --seed 1
 
 A killed training goes on from its last checkpoint when the same command is given again; one that
-is done is left alone.
+is done is left alone. Ctrl-C, SIGTERM and SIGUSR1 let a step end, save, and exit with status 130.
+
+On 2 machines with 4 GPUs each:
+  torchrun --nnodes 2 --nproc-per-node 4 ... -m bbb.cli.main train ... --devices 4 --nodes 2
+  srun --nodes 2 --ntasks-per-node 4 bbb train ... --devices 4 --nodes 2
 """
 
 
@@ -45,6 +49,10 @@ def main(argv: list[str]) -> None:
     values = parser.instantiate(parsed).as_dict()
     del values["config"]
     config = TrainConfig(**values)
-    from bbb.speaker.train import train  # noqa: PLC0415 (Lightning is slow to import)
+    from lightning.pytorch.utilities import rank_zero_only  # noqa: PLC0415 (slow to import)
 
-    print(f"wrote {train(config)}")
+    from bbb.speaker.train import train  # noqa: PLC0415
+
+    best = train(config)
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        print(f"wrote {best}")

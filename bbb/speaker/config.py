@@ -206,10 +206,16 @@ class TrainConfig:
         optim: Optimiser.
         checkpoint_every: Steps between checkpoints to resume from.
         keep_steps: Steps whose checkpoint is kept as ``step=N.ckpt``.
+        average: ``best.ckpt`` holds the mean weights of the last so many of these checkpoints; 0:
+            the last weights.
         workers: Processes that make batches; 0 makes them in the training process.
         threads: CPU threads of the training process; null for torch's default.
         accelerator: Lightning's: "auto", "cpu", "gpu" ...
         precision: Lightning's: "32-true", "bf16-mixed" ...
+        devices: Processes on each machine, one per GPU, which share every batch.
+        nodes: Machines.
+        accumulate: Parts in which a process works through its share of a batch, one after another;
+            each has its own batch normalisation and weight draws.
     """
 
     data: str
@@ -225,10 +231,14 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     checkpoint_every: int = 100
     keep_steps: tuple[int, ...] = ()
+    average: int = 0
     workers: int = 1
     threads: int | None = None
     accelerator: str = "auto"
     precision: str = "32-true"
+    devices: int = 1
+    nodes: int = 1
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -255,6 +265,40 @@ class TrainConfig:
         if beyond:
             msg = f"train: keep_steps {beyond} are not within 1 .. {self.updates}, the steps made"
             raise ConfigError(msg)
+        if not 0 <= self.average <= self.updates // self.checkpoint_every:
+            msg = (
+                f"train: average is from 0 to {self.updates // self.checkpoint_every}, the number "
+                f"of checkpoints (checkpoint_every {self.checkpoint_every}), got {self.average}"
+            )
+            raise ConfigError(msg)
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Check that a batch can be shared evenly.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
+        parts = self.world_size * self.accumulate
+        if min(self.devices, self.nodes, self.accumulate) < 1:
+            msg = (
+                "train: devices, nodes and accumulate are at least 1, got "
+                f"{self.devices}, {self.nodes} and {self.accumulate}"
+            )
+            raise ConfigError(msg)
+        if self.chunks.batch_size % parts:
+            size = self.chunks.batch_size
+            msg = (
+                f"train: chunks.batch_size {size} is no multiple of devices {self.devices} x nodes "
+                f"{self.nodes} x accumulate {self.accumulate}, which share it; make it "
+                f"{-(-size // parts) * parts}"
+            )
+            raise ConfigError(msg)
+
+    @property
+    def world_size(self) -> int:
+        """Processes of the training."""
+        return self.devices * self.nodes
 
     @property
     def start_checkpoint(self) -> Path | None:

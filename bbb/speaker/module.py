@@ -1,9 +1,12 @@
 """The training step of a speaker-embedding extractor, plain or Bayesian, for Lightning."""
 
+import signal
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -16,6 +19,7 @@ from bbb.speaker.build import build_head
 from bbb.speaker.checkpoint import pack_config
 from bbb.speaker.config import TrainConfig
 from bbb.speaker.heads import AAMSoftmax, AMSoftmax
+from bbb.speaker.saving import STOPPING
 from bbb.speaker.xvector import XVector
 
 
@@ -38,8 +42,8 @@ class SpeakerModule(pl.LightningModule):
         self.head: nn.Module = build_head(config.network, batches.num_classes)
         self.batches = batches
         self.criterion = ELBO(network, num_train=batches.num_train)
-        self._rng_state: Tensor | None = None
-        self._cuda_rng_state: Tensor | None = None
+        # Those of a checkpoint, by rank; None once they are set.
+        self._random: list[dict[str, Tensor]] | None = []
 
     def forward(self, features: Tensor) -> Tensor:
         """Embeddings, shape (batch, frames, dim) to (batch, embed_dim)."""
@@ -66,7 +70,8 @@ class SpeakerModule(pl.LightningModule):
         parts = self.criterion(nll, kl_weight=weight, draws=record)
         correct = torch.stack([correct for _, correct in results]).sum()
         values = {"loss": parts.loss, "accuracy": correct / (draws * len(labels)), "kl": parts.kl}
-        self.log_dict({name: value.detach() for name, value in values.items()}, prog_bar=True)
+        detached = {name: value.detach() for name, value in values.items()}
+        self.log_dict(detached, prog_bar=True, sync_dist=True)
         return parts.loss
 
     def _classify(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,16 +80,25 @@ class SpeakerModule(pl.LightningModule):
         return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401, ARG002
-        """Restore the random state of a resumed run, and set the margin of this step."""
-        if self._rng_state is not None:
-            torch.set_rng_state(self._rng_state.cpu())
-            self._rng_state = None
-        if self._cuda_rng_state is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(self._cuda_rng_state.cpu(), self.device)
-        self._cuda_rng_state = None
+        """Set the random state at the first step of a start, and the margin of each."""
+        if self._random is not None:
+            self._start_random(self._random)
+            self._random = None
         if isinstance(self.head, AMSoftmax | AAMSoftmax):
             network = self.config.network
             self.head.margin = Warmup(network.margin_warmup, network.margin)(self._place())
+
+    def _start_random(self, states: list[dict[str, Tensor]]) -> None:
+        """Go on with this rank's random numbers, or with some that no other rank has."""
+        rank = self.global_rank
+        if rank >= len(states):
+            if rank:
+                seeds = np.random.SeedSequence([self.config.seed, rank, self.global_step])
+                torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+            return
+        torch.set_rng_state(states[rank]["cpu"].cpu())
+        if self.device.type == "cuda" and "cuda" in states[rank]:
+            torch.cuda.set_rng_state(states[rank]["cuda"].cpu(), self.device)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union of ten types)
         """Optimiser with weight decay on plain matrices only, and the schedule by step."""
@@ -104,18 +118,20 @@ class SpeakerModule(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the step that training is at, so that a resumed run goes on in mid-epoch."""
-        workers = self.config.workers
+        workers, trainer = self.config.workers, self.trainer
+        start = trainer.global_step * self.config.accumulate
         return DataLoader(
-            self.batches,
+            self.batches.of_rank(trainer.global_rank, trainer.world_size),
             batch_size=None,
-            sampler=StepSampler(self.trainer.global_step, len(self.batches)),
+            sampler=StepSampler(start, len(self.batches)),
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers else None,
+            worker_init_fn=_ignore_signals,
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration and the random state.
+        """Add the configuration and the random state of every rank.
 
         Raises:
             DataError: If a weight is not finite: a finite loss may have a gradient that is not, and
@@ -129,14 +145,14 @@ class SpeakerModule(pl.LightningModule):
             )
             raise DataError(msg)
         checkpoint["bbb"] = pack_config(self.config, self.batches.num_classes)
-        checkpoint["rng_state"] = torch.get_rng_state()
+        random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
-            checkpoint["cuda_rng_state"] = torch.cuda.get_rng_state(self.device)
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint["random"] = _of_all_ranks(random)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take back the random state; it is set just before the next batch."""
-        self._rng_state = checkpoint["rng_state"]
-        self._cuda_rng_state = checkpoint.get("cuda_rng_state")
+        """Take back the random states; this rank's is set just before the next batch."""
+        self._random = checkpoint["random"]
 
     def _place(self) -> float:
         """Share of the whole schedule that is done."""
@@ -149,3 +165,18 @@ class SpeakerModule(pl.LightningModule):
             for name, parameter in self.named_parameters()
             if (parameter.ndim > 1 and not name.endswith(("_mu", "_rho"))) == decayed
         ]
+
+
+def _of_all_ranks(value: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The values that the processes of a training bring, by rank."""
+    if not dist.is_initialized():
+        return [value]
+    values = [value] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def _ignore_signals(worker: int) -> None:  # noqa: ARG001 (DataLoader's)
+    """Let the training process decide when its workers end: Ctrl-C and SLURM address them too."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)

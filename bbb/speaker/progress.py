@@ -15,10 +15,12 @@ class Progress:
 
     Args:
         label: What is being done.
+        shown: Whether this process is the one that reports.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, *, shown: bool = True) -> None:
         self.label = label
+        self.shown = shown
         self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> "Progress":
@@ -33,7 +35,8 @@ class Progress:
             total: Items in all.
         """
         if self._bar is None:
-            self._bar = tqdm(total=total, desc=self.label, disable=not sys.stderr.isatty())
+            hidden = not (self.shown and sys.stderr.isatty())
+            self._bar = tqdm(total=total, desc=self.label, disable=hidden)
         self._bar.update(done - self._bar.n)
 
     def __exit__(
@@ -76,7 +79,8 @@ class LineProgress(ProgressBar):
     ) -> None:
         """Write a line when it is time."""
         now, step, steps = time.monotonic(), trainer.global_step, trainer.max_steps
-        if now - self._last < self.seconds and step != steps:
+        due = now - self._last >= self.seconds or step == steps
+        if not due or step == self._step or self.seconds == float("inf"):
             return
         rate = (step - self._step) / max(now - self._last, 1e-9)
         values = ", ".join(f"{k} {float(v):.3f}" for k, v in trainer.callback_metrics.items())

@@ -15,8 +15,9 @@ from bbb.errors import ConfigError
 from bbb.speaker.config import TrainConfig
 
 _PACKAGES = ("bayes-by-backprop", "torch", "torchaudio", "lightning", "numpy", "scikit-learn")
-# Where it runs and how often it saves change nothing in the result.
-_FREE = ("output", "checkpoint_every", "workers", "threads", "accelerator")
+# Where it runs and how often it saves change nothing in the result; more or fewer processes draw
+# other weights from the same posterior, and rounding differs.
+_FREE = {"output", "checkpoint_every", "workers", "threads", "accelerator", "devices", "nodes"}
 
 
 def plain(config: TrainConfig) -> dict[str, Any]:
@@ -81,10 +82,11 @@ def check_same_run(config: TrainConfig, folder: Path) -> None:
         msg = f"{file}: not the YAML that bbb train wrote ({reason}); choose another output"
         raise ConfigError(msg) from error
     now = _flat(plain(config))
+    free = _FREE - ({"checkpoint_every"} if config.average else set())
     differ = [
         f"{key} ({earlier.get(key)} there, {now.get(key)} now)"
         for key in sorted(earlier.keys() | now.keys())
-        if earlier.get(key) != now.get(key) and key not in _FREE
+        if earlier.get(key) != now.get(key) and key not in free
     ]
     if differ:
         msg = (

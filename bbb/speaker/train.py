@@ -1,9 +1,7 @@
 """Training from a configuration to ``best.ckpt``: checks first, resumes by itself."""
 
 import contextlib
-import io
 import logging
-import os
 import signal
 import sys
 import warnings
@@ -14,15 +12,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from bbb._files import atomic_path
 from bbb._module import make_callable
 from bbb.audio.datadir import DataDir
 from bbb.audio.dataset import ChunkBatches
 from bbb.errors import ConfigError, DataError
+from bbb.speaker._sync_norm import SyncNorms
 from bbb.speaker.batches import StepBatches
 from bbb.speaker.build import build_network, load_weights, make_bayesian
 from bbb.speaker.checkpoint import module_state, read_checkpoint
@@ -30,6 +27,8 @@ from bbb.speaker.config import TrainConfig
 from bbb.speaker.module import SpeakerModule
 from bbb.speaker.progress import LineProgress, Progress
 from bbb.speaker.provenance import check_same_run, write_provenance
+from bbb.speaker.ranks import launched_rank
+from bbb.speaker.saving import AtomicFiles, Checkpoints
 from bbb.speaker.xvector import XVector
 
 _LOG = logging.getLogger(__name__)
@@ -73,21 +72,23 @@ def train(config: TrainConfig) -> Path:
     last = folder / "last.ckpt" if (folder / "last.ckpt").is_file() else None
     # Read before the speech is, so that a damaged one shows at once.
     saved = None if last is None else read_checkpoint(last)
-    for leftover in folder.glob(".*.ckpt"):
-        leftover.unlink()  # a kill in the middle of writing leaves its temporary file
-    trainer = _trainer(config, folder)
+    saver = Checkpoints(config, folder)
+    trainer = _trainer(config, saver)
+    if trainer.is_global_zero:
+        for leftover in folder.glob(".*.ckpt"):
+            leftover.unlink()  # a kill in the middle of writing leaves its temporary file
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        module = _build(config)
+        module = _build(config, trainer)
         if saved is not None:
             load_weights(module, saved["state_dict"], str(last))  # does it fit at all?
-        write_provenance(config, folder)
+        if trainer.is_global_zero:
+            write_provenance(config, folder)
         _fit(trainer, module, last)
-        trainer.save_checkpoint(best, weights_only=True)
-    return best
+        return _finish(trainer, module, saver)
 
 
-def _build(config: TrainConfig) -> SpeakerModule:
+def _build(config: TrainConfig, trainer: pl.Trainer) -> SpeakerModule:
     """Network and data, everything checked."""
     network, start = _initial_network(config)
     chunks = ChunkBatches(
@@ -98,9 +99,11 @@ def _build(config: TrainConfig) -> SpeakerModule:
         spec_augment=config.spec_augment,
         seed=config.seed,
     )
-    with Progress("reading speech") as progress:
+    with Progress("reading speech", shown=trainer.is_global_zero) as progress:
         chunks.prepare(progress.update)
-    module = SpeakerModule(config, network, StepBatches(chunks, config.updates))
+    module = SpeakerModule(
+        config, network, StepBatches(chunks, config.updates, accumulate=config.accumulate)
+    )
     if start is not None:
         load_weights(module.head, module_state(start, "head"), str(config.start_checkpoint))
     return module
@@ -121,27 +124,41 @@ def _initial_network(config: TrainConfig) -> tuple[XVector, dict[str, Any] | Non
     return network, start
 
 
-def _trainer(config: TrainConfig, folder: Path) -> pl.Trainer:
+def _trainer(config: TrainConfig, saver: Checkpoints) -> pl.Trainer:
     """Lightning's Trainer.
 
     Raises:
-        ConfigError: If this machine lacks the accelerator, or there is no such precision.
+        ConfigError: If this machine lacks the accelerator, there is no such precision, or other
+            processes were started than the configuration says.
     """
+    launched = launched_rank()
+    if launched is not None and launched[1] != config.world_size:
+        msg = (
+            f"torchrun or srun started {launched[1]} processes, but devices is {config.devices} "
+            f"and nodes {config.nodes}; set devices to the processes on a machine, and nodes to "
+            "the number of machines"
+        )
+        raise ConfigError(msg)
+    progress = TQDMProgressBar(refresh_rate=5) if sys.stderr.isatty() else LineProgress()
     try:
         with _quiet():
             return pl.Trainer(
-                default_root_dir=folder,
+                default_root_dir=saver.folder,
                 max_steps=config.updates,
                 max_epochs=-1,
                 accelerator=config.accelerator,
-                devices=1,
+                strategy="auto" if config.world_size == 1 else "ddp",
+                devices=config.devices,
+                num_nodes=config.nodes,
                 precision=config.precision,  # type: ignore[arg-type]
+                accumulate_grad_batches=config.accumulate,
                 gradient_clip_val=config.optim.clip_norm,
                 # A folder per start, so that a resumed run keeps the metrics of the killed one.
-                logger=CSVLogger(folder, name="metrics"),
-                callbacks=_callbacks(config, folder),
-                plugins=[_AtomicFiles()],
+                logger=CSVLogger(saver.folder, name="metrics"),
+                callbacks=[saver, progress, _StopAtNaN()],
+                plugins=[AtomicFiles(), SyncNorms()],
                 log_every_n_steps=min(10, config.updates),
+                enable_checkpointing=False,
                 enable_model_summary=False,
                 use_distributed_sampler=False,
             )
@@ -157,49 +174,43 @@ def _fit(trainer: pl.Trainer, module: SpeakerModule, last: Path | None) -> None:
     """Train, from ``last`` where there is one.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C or SIGTERM.
+        KeyboardInterrupt: After a second Ctrl-C.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
         with _quiet():
             trainer.fit(module, ckpt_path=last, weights_only=True)
     except SystemExit as error:
-        # Lightning's answer to Ctrl-C, which it also makes the process ignore from then on, and to
-        # SIGTERM, with an exit status of 0.
+        # Lightning's answer to Ctrl-C, which it also makes the process ignore from then on.
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from error
+    except BaseException:
+        kill = getattr(trainer.strategy.launcher, "kill", None)
+        if kill is not None:
+            kill(signal.SIGKILL)  # the processes started here may wait for this one for ever
+        raise
 
 
-class _AtomicFiles(TorchCheckpointIO):
-    """Writes checkpoints beside the final name and renames them.
+def _finish(trainer: pl.Trainer, module: SpeakerModule, saver: Checkpoints) -> Path:
+    """Write the result of a training that went to its end.
 
-    Lightning's own way writes them to the folder of temporary files: where that is another file
-    system, the move from there is a copy, and a kill or a full disk leaves half a checkpoint.
+    Raises:
+        KeyboardInterrupt: If a signal ended it early.
+        SystemExit: In the other processes then, so that one message is enough.
     """
-
-    def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        path: str | os.PathLike[str],
-        storage_options: object = None,  # noqa: ARG002 (Lightning's)
-    ) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            OSError: If it cannot be written; the file that was there before stays.
-        """
-        # By way of memory, since torch.save makes a RuntimeError of a full disk.
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        try:
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(buffer.getbuffer())
-        except OSError as error:
-            msg = (
-                f"{path} cannot be written ({error.strerror}); earlier checkpoints are intact: "
-                "make room and give the same command again"
-            )
-            raise OSError(error.errno, msg) from error
+    if trainer.global_step < saver.config.updates:
+        if not trainer.is_global_zero:
+            raise SystemExit(0)
+        msg = (
+            f"stopped by {signal.Signals(saver.stopped).name} after step {trainer.global_step} of "
+            f"{saver.config.updates}, which is in {saver.folder / 'last.ckpt'}; give the same "
+            "command again to go on"
+        )
+        raise KeyboardInterrupt(msg)
+    module.load_state_dict(module.state_dict() | saver.mean)
+    best = saver.folder / "best.ckpt"
+    trainer.save_checkpoint(best, weights_only=True)
+    return best
 
 
 @contextlib.contextmanager
@@ -217,41 +228,13 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _callbacks(config: TrainConfig, folder: Path) -> list[Callback]:
-    """Checkpoints, progress, and a stop when the loss is no number."""
-    saver = ModelCheckpoint(
-        folder,
-        filename="last",
-        every_n_train_steps=config.checkpoint_every,
-        save_top_k=1,
-        enable_version_counter=False,
-        save_on_train_epoch_end=False,
-    )
-    progress = TQDMProgressBar(refresh_rate=5) if sys.stderr.isatty() else LineProgress()
-    return [saver, _KeepSteps(folder, config.keep_steps), progress, _StopAtNaN()]
-
-
-class _KeepSteps(Callback):
-    """Keeps the weights of some steps."""
-
-    def __init__(self, folder: Path, steps: tuple[int, ...]) -> None:
-        self.folder = folder
-        self.steps = set(steps)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        """Write ``step=N.ckpt`` after step N."""
-        if trainer.global_step in self.steps:
-            path = self.folder / f"step={trainer.global_step}.ckpt"
-            trainer.save_checkpoint(path, weights_only=True)
-
-
 class _StopAtNaN(Callback):
     """Stops a training that diverged, before it overwrites a good checkpoint."""
 
-    def on_before_optimizer_step(
+    def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
     ) -> None:
-        """Look at the loss of this step.
+        """Look at the loss, the mean over processes, which so stop together.
 
         Raises:
             DataError: If it is not finite.

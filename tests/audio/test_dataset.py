@@ -139,6 +139,35 @@ def test_any_batch_alone_is_that_of_its_epoch(make_corpus, augment):
     assert same([fresh[4]], whole[4:5])
 
 
+@pytest.mark.parametrize("rows", [slice(1), slice(1, 3), slice(3, None)])
+def test_rows_can_be_made_alone(make_corpus, augment, rows):
+    for config in (None, augment):
+        batches = ChunkBatches(
+            make_corpus(), FEATURES, CHUNKS, config, spec_augment=SpecAugmentConfig()
+        )
+        for epoch, index in ((0, 0), (0, 5), (2, 1)):
+            features, labels = batches.batch(epoch, index)
+            assert same([(features[rows], labels[rows])], [batches.batch(epoch, index, rows)])
+
+
+def test_rows_have_random_numbers_of_their_own(make_corpus):
+    # One utterance a speaker and room for 200 starts: no two of 200 rows agree for long.
+    chunks = ChunkConfig(batch_size=2, min_frames=5, max_frames=5, batches_per_epoch=100)
+    batches = ChunkBatches(make_corpus(2, 1, seconds=2.1), FEATURES, chunks)
+    whole = [batches._whole_features(utterance, 0) for utterance in batches.data.utterances]
+    starts = []
+    for features, labels in all_batches(batches):
+        windows = [whole[label].unfold(0, 5, 1).transpose(1, 2) for label in labels.tolist()]
+        starts += [
+            (w == f).all(dim=(1, 2)).nonzero()[0].item() / len(w)
+            for w, f in zip(windows, features, strict=True)
+        ]
+    first, second = np.array(starts).reshape(-1, 2).T
+    # Standard errors for uniform numbers; false alarms 1 in 100,000 each.
+    assert np.mean(starts) == pytest.approx(0.5, abs=4.5 * np.sqrt(1 / 12 / 200))
+    assert abs(np.corrcoef(first, second)[0, 1]) < 4.5 / np.sqrt(100)
+
+
 def test_cache_does_not_change_the_batches(make_corpus, augment):
     data = make_corpus(seconds=0.4)
     cached = ChunkBatches(data, FEATURES, CHUNKS, augment)

@@ -147,6 +147,100 @@ def test_a_gpu_that_is_not_there(
     assert "--accelerator cuda: torch sees no such device; use cpu" in capsys.readouterr().err
 
 
+# -- in parts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("suffix", "draws"), [(".npz", 0), (".npz", 3), (".ark", 0)])
+def test_merged_parts_are_the_file_of_one_process(
+    models: dict[str, Path],
+    speech: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    suffix: str,
+    draws: int,
+) -> None:
+    flags = ["--num-samples", str(draws)]
+    # The same folder: the scp holds the ark's name.
+    output = tmp_path / f"x{suffix}"
+    assert main([*words(models["bayesian"], speech, output), *flags]) == 0
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for path in tmp_path.iterdir():
+        path.unlink()
+    command = [*words(models["bayesian"], speech, output), *flags, "--num-parts", "3"]
+    for part in (2, 0):
+        assert main([*command, "--part", str(part)]) == 0
+    assert main([*command, "--merge"]) == 1
+    assert "of 3 parts [1] are missing, such as x." in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 2
+    assert main([*command, "--part", "1"]) == 0
+    capsys.readouterr()
+    assert main([*command, "--merge"]) == 0
+    assert capsys.readouterr().out == f"wrote 8 embeddings to {output}\n"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_parts_of_another_extraction_are_not_merged(
+    models: dict[str, Path], speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "x.npz"
+    command = [*words(models["bayesian"], speech, output), "--num-parts", "2"]
+    draws = ["--num-samples", "2", "--covariance", "none"]
+    assert main([*command, "--part", "0"]) == 0
+    assert main([*command, "--part", "1", *draws]) == 0
+    plain = [*words(models["plain"], speech, output), "--num-parts", "2"]
+    for merge, missing in ((command, "[1]"), ([*command, *draws], "[0]"), (plain, "[0, 1]")):
+        assert main([*merge, "--merge"]) == 1
+        assert f"of 2 parts {missing} are missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rank", "size"), [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")]
+)
+def test_the_part_is_the_rank_of_the_process(
+    models: dict[str, Path],
+    speech: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    rank: str,
+    size: str,
+) -> None:
+    monkeypatch.setenv(size, "2")
+    command = words(models["plain"], speech, tmp_path / "x.npz")
+    for part in ("0", "1"):
+        monkeypatch.setenv(rank, part)
+        assert main(command) == 0
+    monkeypatch.delenv(rank)
+    assert main([*command, "--num-parts", "2", "--merge"]) == 0
+    assert len(read_embeddings(tmp_path / "x.npz")) == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--num-parts", "2"], "--num-parts 2 needs a --part from 0 to 1, got None; or --merge"),
+        (["--num-parts", "2", "--part", "2"], "from 0 to 1, got 2"),
+        (["--part", "1"], "--num-parts 1 needs a --part from 0 to 0, got 1"),
+        (["--merge"], "--merge needs --num-parts"),
+        (["--merge", "--num-parts", "2", "--part", "1"], "and no --part"),
+        (["--num-parts", "9", "--part", "1"], "has 8 utterances, which 9 parts cannot share"),
+    ],
+)
+def test_flags_that_name_no_part_are_an_error(
+    models: dict[str, Path],
+    speech: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    flags: list[str],
+    message: str,
+) -> None:
+    assert main([*words(models["plain"], speech, tmp_path / "x.npz"), *flags]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_shows_the_keys(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["extract", "--help"])

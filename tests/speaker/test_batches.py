@@ -1,5 +1,6 @@
 """Batches by step, over the borders of epochs."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from bbb.audio.datadir import DataDir
 from bbb.audio.dataset import ChunkBatches
+from bbb.audio.specaugment import SpecAugmentConfig
 from bbb.speaker.batches import StepBatches, StepSampler
 from bbb.speaker.config import TrainConfig
 
@@ -25,6 +27,26 @@ def test_step_i_is_the_batch_of_its_epoch(chunks: ChunkBatches) -> None:
         expected, speakers = chunks.batch(epoch, index)
         assert torch.equal(features, expected)
         assert torch.equal(classes, speakers)
+
+
+@pytest.mark.parametrize(("accumulate", "world_size"), [(1, 2), (2, 1), (2, 2), (1, 4)])
+def test_parts_and_processes_share_the_batches_of_one(
+    corpus: DataDir, make_config: Callable[..., TrainConfig], accumulate: int, world_size: int
+) -> None:
+    config = make_config()
+    size = dataclasses.replace(config.chunks, batch_size=4)
+    chunks = ChunkBatches(corpus, config.features, size, spec_augment=SpecAugmentConfig())
+    whole = StepBatches(chunks, 6)
+    split = StepBatches(chunks, 6, accumulate=accumulate)
+    assert len(split) == 6 * accumulate
+    assert split.num_train == whole.num_train == 16
+    shares = [split.of_rank(rank, world_size) for rank in range(world_size)]
+    for step in range(6):
+        parts = [share[step * accumulate + part] for part in range(accumulate) for share in shares]
+        assert len({len(classes) for _, classes in parts}) == 1
+        features, classes = (torch.cat(each) for each in zip(*parts, strict=True))
+        assert torch.equal(features, whole[step][0])
+        assert torch.equal(classes, whole[step][1])
 
 
 def test_epochs_differ(chunks: ChunkBatches) -> None:

@@ -43,6 +43,15 @@ def config(**options: Any) -> TrainConfig:
         (config, {"threads": 0}, "threads is at least 1"),
         (config, {"keep_steps": (5, 1001)}, r"keep_steps \[1001\] are not within 1 .. 1000"),
         (config, {"keep_steps": (0,)}, r"keep_steps \[0\]"),
+        (config, {"average": 11}, r"average is from 0 to 10, .* \(checkpoint_every 100\), got 11"),
+        (config, {"average": -1}, "average is from 0 to 10, .* got -1"),
+        (config, {"devices": 0}, "devices, nodes and accumulate are at least 1, got 0, 1 and 1"),
+        (config, {"accumulate": -2}, "at least 1, got 1, 1 and -2"),
+        (
+            config,
+            {"devices": 3, "nodes": 2, "accumulate": 4},
+            "batch_size 64 is no multiple of devices 3 x nodes 2 x accumulate 4, .* make it 72",
+        ),
     ],
 )
 def test_options_out_of_range_are_an_error(kind: Any, options: Any, message: str) -> None:

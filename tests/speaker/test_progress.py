@@ -46,11 +46,19 @@ def test_a_resumed_run_counts_its_own_steps(
     assert capsys.readouterr().err.endswith(", 2.0 steps/s\n")
 
 
-def test_a_disabled_one_waits_for_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("step", [5, 10])
+def test_a_disabled_one_is_silent(capsys: pytest.CaptureFixture[str], step: int) -> None:
     progress = LineProgress(seconds=0.0)
     progress.disable()
-    progress.on_train_batch_end(trainer(5), SimpleNamespace())  # type: ignore[arg-type]
+    progress.on_train_batch_end(trainer(step), SimpleNamespace())  # type: ignore[arg-type]
     assert not capsys.readouterr().err
+
+
+def test_the_parts_of_a_step_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = LineProgress(seconds=0.0)
+    for step in (1, 1, 2, 2):
+        progress.on_train_batch_end(trainer(step), SimpleNamespace())  # type: ignore[arg-type]
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 def test_no_bar_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +67,15 @@ def test_no_bar_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -
             progress.update(done, 3)
     with Progress("nothing"):
         pass
+    assert capsys.readouterr().err == ""
+
+
+def test_no_bar_of_a_process_that_does_not_report(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Progress("reading", shown=False) as progress:
+        progress.update(1, 1)
     assert capsys.readouterr().err == ""
 
 

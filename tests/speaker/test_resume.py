@@ -23,6 +23,7 @@ from bbb.speaker.checkpoint import read_checkpoint
 from bbb.speaker.config import BayesConfig, NetworkConfig, TrainConfig
 from bbb.speaker.module import SpeakerModule
 from bbb.speaker.provenance import plain
+from bbb.speaker.saving import STOPPING
 from bbb.speaker.train import train
 
 Make = Callable[..., TrainConfig]
@@ -37,6 +38,7 @@ RANDOM: dict[str, Any] = {
         layers=("frame*",), sigma_init=0.1, prior="scale_mixture", kl_warmup=0.9, draws=2
     ),
     "spec_augment": SpecAugmentConfig(freq_width=2),
+    "average": 3,
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -141,7 +143,7 @@ def keyboard() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("keyboard")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPPING)
 def test_an_interrupt_is_one_and_leaves_the_handlers(
     make_config: Make, monkeypatch: pytest.MonkeyPatch, weights: Weights, number: signal.Signals
 ) -> None:
@@ -154,17 +156,35 @@ def test_an_interrupt_is_one_and_leaves_the_handlers(
         return step(module, batch, index)
 
     config = make_config(**RANDOM)
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(each) for each in STOPPING]
+    message = rf"stopped by {number.name} after step 6 of 12, .*last.ckpt; give the same command"
     with monkeypatch.context() as patch:
         patch.setattr(SpeakerModule, "training_step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=message):
             train(config)
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(each) for each in STOPPING] == before
     folder = Path(config.output)
     assert not (folder / "best.ckpt").exists()
-    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 4
+    # The step that it came in was finished; it is no multiple of checkpoint_every.
+    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 6
     undisturbed = weights(train(make_config("undisturbed", **RANDOM)))
     assert same(weights(train(config)), undisturbed)
+
+
+def test_a_second_interrupt_does_not_wait_for_the_step(
+    make_config: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    keyboard: None,  # noqa: ARG001
+) -> None:
+    def interrupted(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(SpeakerModule, "training_step", interrupted)
+    config = make_config()
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    assert not (Path(config.output) / "last.ckpt").exists()
 
 
 # -- writing ----------------------------------------------------------------------------------

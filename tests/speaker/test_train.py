@@ -14,6 +14,7 @@ from bbb.errors import ConfigError
 from bbb.layers import BayesConv1d, BayesianLayer
 from bbb.speaker.checkpoint import load_network, read_checkpoint
 from bbb.speaker.config import BayesConfig, NetworkConfig, OptimConfig, TrainConfig
+from bbb.speaker.module import SpeakerModule
 from bbb.speaker.train import train
 
 Make = Callable[..., TrainConfig]
@@ -35,7 +36,10 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
         {},
         {"network": NetworkConfig(**TINY, embed_from="segment6_norm", head="am", scale=10.0)},
         {"network": NetworkConfig(**TINY, embed_from="segment6_norm", head="aam", scale=10.0)},
-        {"optim": OptimConfig(name="sgd", lr=0.1), "spec_augment": SpecAugmentConfig(freq_width=2)},
+        {
+            "optim": OptimConfig(name="sgd", lr=0.1),
+            "spec_augment": SpecAugmentConfig(time_width=5, freq_width=2),
+        },
         {"bayes": BayesConfig(layers=("frame1",), kl_weight=0.01)},
         {"bayes": BayesConfig(layers=("frame1",), kl_weight=0.01), "precision": "bf16-mixed"},
         {"bayes": BayesConfig(layers=("frame*", "segment*"), estimator="local", kl_weight=0.01)},
@@ -181,6 +185,61 @@ def test_threads_are_set(make_config: Make, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     train(make_config(max_steps=1, threads=1))
     assert asked == [1]
+
+
+# -- averaging ------------------------------------------------------------------------------
+
+
+def test_best_holds_the_mean_of_the_last_checkpoints(make_config: Make, weights: Weights) -> None:
+    bayes = BayesConfig(layers=("frame1",), sigma_init=0.1)
+    config = make_config(
+        bayes=bayes, max_steps=13, checkpoint_every=3, keep_steps=(3, 6, 9, 12), average=3
+    )
+    folder = Path(config.output)
+    best = weights(train(config))
+    kept = [weights(folder / f"step={step}.ckpt") for step in (6, 9, 12)]
+    assert {"network.frame1.affine.weight_mu", "network.frame1.affine.weight_rho"} < best.keys()
+    for name, value in best.items():
+        if value.is_floating_point():
+            mean = torch.stack([each[name].double() for each in kept]).mean(0).float()
+            torch.testing.assert_close(value, mean, rtol=1e-6, atol=0)
+        else:
+            assert int(value) == 13  # batches counted
+    assert not torch.equal(best["head.weight"], kept[-1]["head.weight"])
+
+
+def test_an_average_binds_the_checkpoints(make_config: Make) -> None:
+    config = make_config(average=2)
+    train(config)
+    with pytest.raises(ConfigError, match="checkpoint_every"):
+        train(dataclasses.replace(config, checkpoint_every=3))
+
+
+# -- precision ------------------------------------------------------------------------------
+
+
+def test_the_kl_of_a_bfloat16_training_is_float32(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[torch.dtype, ...]] = []
+    inner = SpeakerModule._classify
+
+    def classify(self: SpeakerModule, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings, kl = self.network(features), self.criterion(features.new_zeros(())).kl
+        state = {name: value.double() for name, value in self.network.named_parameters()}
+        exact = torch.zeros((), dtype=torch.float64)
+        for name in [name for name in state if name.endswith("_mu")]:
+            sigma = torch.nn.functional.softplus(state[name.replace("_mu", "_rho")])
+            ratio = (sigma**2 + state[name] ** 2) / 0.1**2
+            exact += (ratio / 2 - 0.5 - (sigma / 0.1).log()).sum()
+        torch.testing.assert_close(kl.double(), exact, rtol=1e-5, atol=0)
+        seen.append((embeddings.dtype, kl.dtype))
+        return inner(self, features, labels)
+
+    monkeypatch.setattr(SpeakerModule, "_classify", classify)
+    bayes = BayesConfig(layers=("frame*",), sigma_init=0.1)
+    train(make_config(bayes=bayes, precision="bf16-mixed", max_steps=2))
+    assert seen == [(torch.bfloat16, torch.float32)] * 2
 
 
 # -- folders --------------------------------------------------------------------------------
