@@ -143,6 +143,30 @@ def download(
     return target
 
 
+def fetch_unpacked(
+    url: str, archive: Path, *, top: str, checksum: str | None, attempts: int
+) -> Path:
+    """Download an archive and unpack it beside itself, unless that is done.
+
+    Args:
+        url: Where it is.
+        archive: Where to put it; ``.zip``, or else ``.tar.gz``.
+        top: The folder that it holds.
+        checksum: As for ``download``.
+        attempts: As for ``download``.
+
+    Returns:
+        The unpacked folder.
+    """
+    folder = archive.with_name(top)
+    if folder.is_dir():
+        print(f"{folder}: is there already")
+        return folder
+    download(url, archive, checksum=checksum, attempts=attempts)
+    unpack = extract_zip if archive.suffix == ".zip" else extract_tar_gz
+    return unpack(archive, archive.parent, top=top)
+
+
 def _is_final(error: Exception) -> bool:
     """A client error (404, 403) does not go away by asking again."""
     return isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500  # noqa: PLR2004

@@ -66,14 +66,9 @@ def download_musan(
     Returns:
         The unpacked folder, the source for ``prepare``.
     """
-    folder = output / _TOP
-    if folder.is_dir():
-        print(f"{folder}: is there already")
-        return folder
-    archive = _download.download(
-        url, output / f"{_TOP}.tar.gz", checksum=checksum, attempts=attempts
+    return _download.fetch_unpacked(
+        url, output / f"{_TOP}.tar.gz", top=_TOP, checksum=checksum, attempts=attempts
     )
-    return _download.extract_tar_gz(archive, output, top=_TOP)
 
 
 def read_annotations(file: Path, faults: _corpus.Faults) -> dict[str, bool]:

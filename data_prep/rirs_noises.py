@@ -95,14 +95,9 @@ def download_rirs_noises(
     Returns:
         The unpacked folder, the source for ``prepare``.
     """
-    folder = output / _TOP
-    if folder.is_dir():
-        print(f"{folder}: is there already")
-        return folder
-    archive = _download.download(
-        url, output / "rirs_noises.zip", checksum=checksum, attempts=attempts
+    return _download.fetch_unpacked(
+        url, output / "rirs_noises.zip", top=_TOP, checksum=checksum, attempts=attempts
     )
-    return _download.extract_zip(archive, output, top=_TOP)
 
 
 def read_list(file: Path, kind: str, faults: _corpus.Faults) -> dict[str, Path]:

@@ -1,8 +1,6 @@
 import csv
 import hashlib
-import http.server
 import tarfile
-import threading
 
 import _script
 import numpy as np
@@ -256,40 +254,21 @@ class TestDevelopmentSet:
 
 
 @pytest.fixture
-def mirror(archive, tmp_path):
-    """A local server of the packed miniature archive that hangs up once, in the middle."""
-    packed = tmp_path / "packed.tar.gz"
+def mirror(archive, breaking_mirror):
+    """The packed miniature archive on a server that hangs up once, in the middle."""
+    packed = breaking_mirror.folder / "so.tar.gz"
     with tarfile.open(packed, "w:gz") as tar:
         tar.add(archive, "speechocean762")
-    body, asked = packed.read_bytes(), []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-        def do_GET(self):
-            start = int(self.headers.get("Range", "bytes=0-")[6:-1])
-            asked.append(start)
-            self.send_response(206 if start else 200)
-            self.send_header("ETag", '"1"')
-            self.send_header("Content-Length", str(len(body) - start))
-            self.end_headers()
-            self.wfile.write(body[start:] if start else body[: len(body) // 2])
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        digest = "sha256:" + hashlib.sha256(body).hexdigest()
-        yield f"http://127.0.0.1:{server.server_address[1]}/so.tar.gz", digest, asked, len(body)
-        server.shutdown()
-        thread.join()
+    body = packed.read_bytes()
+    digest = "sha256:" + hashlib.sha256(body).hexdigest()
+    return f"{breaking_mirror.url}/so.tar.gz", digest, breaking_mirror.asked, len(body)
 
 
 class TestDownload:
     def test_resumes_unpacks_and_can_be_prepared(self, mirror, tmp_path, capsys):
         url, digest, asked, size = mirror
         folder = so762.download_speechocean762(tmp_path / "c", url=url, checksum=digest)
-        assert asked == [0, size // 2]
+        assert asked == [("so.tar.gz", 0), ("so.tar.gz", size // 2)]
         assert digest in capsys.readouterr().out
         so762.prepare_speechocean762(folder, tmp_path / "data")
         assert len(DataDir.read(tmp_path / "data/test")) == 4
