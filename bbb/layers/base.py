@@ -11,7 +11,8 @@ A subclass is a few lines: the base class pair and the twin ::
         twin = nn.Bilinear
 
 A layer that is linear in its weight derives from `bbb.layers.linear_map.LinearMapLayer` instead
-and gains the "local" and "flipout" estimators.
+and gains the "local" and "flipout" estimators: its `linear_map` is the twin's forward with explicit
+weights.
 
 State dict: ``weight_mu``, ``weight_rho``, ``bias`` (or ``bias_mu``, ``bias_rho``), what the prior
 keeps (`bbb.priors.Pretrained`: the buffer ``weight_prior_loc``), and the buffer ``weight_mask`` of

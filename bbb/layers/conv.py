@@ -10,7 +10,7 @@ from bbb.layers.linear_map import LinearMapLayer
 class _BayesConv(LinearMapLayer):
     """What all convolutions share, whatever their number of dimensions."""
 
-    def _map(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+    def linear_map(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
         # Torch's own: it knows padding modes, groups, strides and dilation.
         return self._conv_forward(input, weight, bias)  # type: ignore[no-any-return]
 

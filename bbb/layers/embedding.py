@@ -83,7 +83,8 @@ class BayesEmbedding(_BayesTable, LinearMapLayer, nn.Embedding):
     estimators: ClassVar[tuple[Estimator, ...]] = ("auto", "weight", "local")
     bias: ClassVar[None] = None
 
-    def _map(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002, ARG002
+    def linear_map(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002, ARG002
+        """The twin's forward, with explicit weights."""
         frequency = self.scale_grad_by_freq
         return F.embedding(input, weight, self.padding_idx, scale_grad_by_freq=frequency)
 

@@ -25,7 +25,8 @@ sigma_init=0.05, estimator='auto')
 
     twin = nn.Linear
 
-    def _map(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+    def linear_map(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        """The twin's forward, with explicit weights."""
         return F.linear(input, weight, bias)
 
     def _prefers_local(self, input: Tensor, policy: Policy) -> bool:  # noqa: A002

@@ -48,8 +48,17 @@ class LinearMapLayer(BayesianLayer):
     estimators: ClassVar[tuple[Estimator, ...]] = ("auto", "weight", "local", "flipout")
     spatial_dims: ClassVar[int] = 0
 
-    def _map(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        """The twin's forward, with explicit weights."""
+    def linear_map(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        """The twin's forward, with explicit weights: what a subclass has to say.
+
+        Args:
+            input: As the twin's.
+            weight: A draw of the weight, its mean, or its variance.
+            bias: The same of the bias; None for none.
+
+        Returns:
+            As the twin's; linear in weight and bias.
+        """
         raise NotImplementedError
 
     def _prefers_local(self, input: Tensor, policy: Policy) -> bool:  # noqa: A002, ARG002
@@ -65,7 +74,7 @@ class LinearMapLayer(BayesianLayer):
         Returns:
             As the twin's.
         """
-        return self._estimate(input, self._map)
+        return self._estimate(input, self.linear_map)
 
     def _estimate(self, input: Tensor, run: Map) -> Tensor:  # noqa: A002
         policy = policy_of(self)
@@ -93,23 +102,18 @@ class LinearMapLayer(BayesianLayer):
 
     def _local(self, input: Tensor, run: Map, policy: Policy) -> Tensor:  # noqa: A002
         mu = self.posterior().mu
-        bias_var: Tensor | None = None
-        if "bias" in self.bayesian_names:
-            bias = self.posterior("bias").mu
-            bias_var = self._variance("bias").view(-1, *(1,) * self.spatial_dims)
-        else:
-            bias = cast("Tensor", self.bias)
+        bayesian_bias = "bias" in self.bayesian_names
+        bias = self.posterior("bias").mu if bayesian_bias else cast("Tensor | None", self.bias)
         mean = run(input, mu, bias)
         with torch.autocast(input.device.type, enabled=False):
             square = _numerics.at_least_float32(input).square()
             var = self._variance("weight")
             # A sigma tied over outputs gives one variance for all of them, unless grouped
-            # outputs see different inputs.
-            if getattr(self, "groups", 1) != 1:
+            # outputs see different inputs, or each has a bias.
+            if bayesian_bias or getattr(self, "groups", 1) != 1:
                 var = var.expand_as(mu)
-            output_var = run(square.to(var.dtype), var, None)
-            if bias_var is not None:
-                output_var = output_var + bias_var
+            bias_var = self._variance("bias") if bayesian_bias else None
+            output_var = run(square.to(var.dtype), var, bias_var)
             sigma = _numerics.safe_sqrt(output_var).to(mean.dtype)
         eps = _numerics.standard_normal(mean.shape, mean, policy.generator)
         return torch.addcmul(mean, sigma, eps)

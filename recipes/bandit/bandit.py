@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import bbb
-from bbb.layers import BayesianLayer
+from bbb.layers import LinearMapLayer
 
 
 class StackedLinear(nn.Module):
@@ -32,10 +32,14 @@ class StackedLinear(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
-class BayesStackedLinear(BayesianLayer, StackedLinear):
+class BayesStackedLinear(LinearMapLayer, StackedLinear):
     """The same with a posterior over the weights: this is all that a layer of one's own takes."""
 
     twin = StackedLinear
+
+    def linear_map(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        """Map each network's batch, with weights that the estimator chooses."""
+        return torch.bmm(input, weight) if bias is None else torch.baddbmm(bias, input, weight)
 
 
 def make_network(nets: int, inp: int, hidden: list[int], **bayesian: object) -> nn.Sequential:
@@ -88,13 +92,13 @@ class Greedy:
         explore = torch.rand(best.shape, generator=self.generator) < self.epsilon
         return torch.where(explore, anything, best)
 
-    def learn(self, x: Tensor, reward: Tensor, num_train: int) -> None:  # noqa: ARG002
+    def learn(self, x: Tensor, reward: Tensor, kl_weight: float) -> None:  # noqa: ARG002
         """Take one step towards the rewards of a minibatch.
 
         Args:
             x: Contexts and actions, (nets, batch, inp).
             reward: What they brought, (nets, batch).
-            num_train: Experiences that they were drawn from, of no account here.
+            kl_weight: Of no account here.
         """
         self.optimizer.zero_grad()
         (self.network(x)[..., 0] - reward).square().mean(1).sum().backward()
@@ -140,13 +144,13 @@ class Thompson:
                 expected += self.network(x)[..., 0]
         return expected.argmax(1)
 
-    def learn(self, x: Tensor, reward: Tensor, num_train: int) -> None:
+    def learn(self, x: Tensor, reward: Tensor, kl_weight: float) -> None:
         """Take one step of Bayes by Backprop on a minibatch.
 
         Args:
             x: Contexts and actions, (nets, batch, inp).
             reward: What they brought, (nets, batch).
-            num_train: Experiences that they were drawn from; the fewer, the nearer is the prior.
+            kl_weight: Of the KL divergence, beside the likelihood's mean; 0 leaves it out.
         """
         self.optimizer.zero_grad()
         nll = torch.zeros(())
@@ -155,7 +159,10 @@ class Thompson:
             for _ in range(self.samples[1]):
                 error = (self.network(x)[..., 0] - reward) / self.noise
                 nll = nll + error.square().mean(1).sum() / (2 * self.samples[1])
-        loss = nll + bbb.kl_divergence(self.network, draws=draws) / num_train
+        loss = nll
+        if kl_weight:
+            kl = bbb.kl_divergence(self.network, draws=draws, generator=self.generator)
+            loss = loss + kl_weight * kl
         torch.autograd.backward(loss)
         self.optimizer.step()
 

@@ -36,7 +36,7 @@ class Run:
     """
 
     def __init__(self, settings: Settings, kind: str, mushrooms: Mushrooms) -> None:
-        self.settings, self.inputs = settings, mushrooms.inputs
+        self.settings, self.kind, self.inputs = settings, kind, mushrooms.inputs
         self.folder, self.identity = settings.exp_dir / kind, settings.identity(kind)
         self.players = settings.players(kind)
         seeds = [player["seed"] for player in self.players]
@@ -59,7 +59,8 @@ class Run:
             return Greedy(make_network(*sizes), epsilon, settings.greedy_lr, self.generator)
         prior = bbb.priors.ScaleMixture(settings.pi, settings.sigma1, settings.sigma2)
         sigma = settings.sigma_init
-        network = make_network(*sizes, prior=prior, sigma_init=sigma, bayesian_bias=True)
+        options = {"sigma_init": sigma, "estimator": settings.estimator, "bayesian_bias": True}
+        network = make_network(*sizes, prior=prior, **options)
         return Thompson(
             network,
             lr=settings.lr,
@@ -77,13 +78,20 @@ class Run:
         self.ate[:, self.step] = ate
         reward = torch.where(ate, self.stream.reward[:, self.step], 0.0)
         self.buffer.add(mushroom * 2 + action, reward)
-        settings = self.settings
-        early = self.step < settings.early
-        num_train = settings.num_train or len(self.buffer)
-        for _ in range(settings.minibatches if early else settings.late_minibatches):
-            drawn, rewards = self.buffer.draw(settings.batch_size, self.generator)
-            self.agent.learn(self.inputs[drawn], rewards, num_train)
+        self.learn()
         self.step += 1
+
+    def learn(self) -> None:
+        """Take the training steps that follow a mushroom."""
+        settings = self.settings
+        num_train = settings.num_train or len(self.buffer)
+        for group in self.agent.optimizer.param_groups:
+            group["lr"] = settings.step_size(self.kind, self.step)
+        for number in settings.training_steps(self.step):
+            drawn, rewards = self.buffer.draw(settings.batch_size, self.generator)
+            with_kl = number % settings.kl_every == 0
+            kl_weight = settings.kl_every / num_train if with_kl else 0.0
+            self.agent.learn(self.inputs[drawn], rewards, kl_weight)
 
     def save(self) -> None:
         """Write the checkpoint in one step."""

@@ -25,7 +25,7 @@ from recipes.common.tables import markdown_table, print_table
 
 Run = dict[str, Any]
 # Agents are compared that met the same mushrooms and took as many training steps.
-ALIKE = ("steps", "seeds", "early", "minibatches", "late_minibatches", "batch_size")
+ALIKE = ("steps", "seeds", "early", "minibatches", "late_minibatches", "batch_size", "decay")
 KINDS = {"regret": "regret", "expected_regret": "expected regret"}
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from bbb.errors import ConfigError
+from bbb.layers import Estimator
 
 AGENTS = ("bbb", "greedy")
 ONLY_BBB = {
     *("lr", "pi", "sigma1", "sigma2", "sigma_init", "noise", "num_train"),
-    *("act_samples", "train_samples"),
+    *("act_samples", "train_samples", "estimator", "kl_every"),
 }
 ONLY_GREEDY = {"greedy_lr", "epsilon"}
 # They change nothing about what is learnt.
@@ -17,7 +18,7 @@ NO_IDENTITY = {"exp_dir", "data", "agents", "save_every", "threads"}
 
 COUNTS = (
     *("steps", "buffer_size", "minibatches", "late_minibatches", "batch_size"),
-    *("act_samples", "train_samples", "save_every", "threads"),
+    *("act_samples", "train_samples", "kl_every", "save_every", "threads"),
 )
 
 
@@ -48,6 +49,10 @@ class Settings:
         num_train: Experiences that the posterior is taken to be of; 0: those in the buffer.
         act_samples: Draws of the weights whose outputs are averaged for an action.
         train_samples: Draws of the weights for a training step.
+        estimator: How a training step draws, "weight", "local" or "flipout".
+        kl_every: Training steps between two that have the KL divergence, with so many times its
+            weight.
+        decay: After the early mushrooms the step sizes fall with this power of their number.
         save_every: Mushrooms between two checkpoints.
         threads: CPU threads.
     """
@@ -74,6 +79,9 @@ class Settings:
     num_train: int = 4096
     act_samples: int = 2
     train_samples: int = 1
+    estimator: Estimator = "weight"
+    kl_every: int = 1
+    decay: float = 0.0
     save_every: int = 500
     threads: int = 1
 
@@ -83,7 +91,7 @@ class Settings:
         Raises:
             ConfigError: If a number is out of range, or an agent unknown; it names it.
         """
-        least_of = dict.fromkeys(COUNTS, 1) | {"early": 0, "num_train": 0}
+        least_of = dict.fromkeys(COUNTS, 1) | {"early": 0, "num_train": 0, "decay": 0}
         for name, least in least_of.items():
             if getattr(self, name) < least:
                 msg = f"{name} has to be >= {least}, got {getattr(self, name)}"
@@ -94,6 +102,7 @@ class Settings:
                 raise ConfigError(msg)
         unknown = set(self.agents) - set(AGENTS)
         for right, msg in (
+            (self.early or not self.decay, f"decay needs early >= 1, got {self.early}"),
             (min(self.hidden) >= 1, f"hidden has to be numbers of units, got {self.hidden}"),
             (len(set(self.seeds)) == len(self.seeds), f"seeds have to differ, got {self.seeds}"),
             (
@@ -104,6 +113,18 @@ class Settings:
         ):
             if not right:
                 raise ConfigError(msg)
+
+    def training_steps(self, mushroom: int) -> range:
+        """Return the numbers of the training steps after a mushroom, both counted from 0."""
+        before = min(mushroom, self.early) * self.minibatches
+        before += max(mushroom - self.early, 0) * self.late_minibatches
+        count = self.minibatches if mushroom < self.early else self.late_minibatches
+        return range(before, before + count)
+
+    def step_size(self, kind: str, mushroom: int) -> float:
+        """Return the step size of the training steps after a mushroom, counted from 0."""
+        lr = self.lr if kind == "bbb" else self.greedy_lr
+        return lr * min(1.0, self.early / (mushroom + 1)) ** self.decay
 
     def identity(self, kind: str) -> dict[str, Any]:
         """Return what decides how a run of this kind of agent ends."""

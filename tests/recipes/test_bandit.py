@@ -157,6 +157,19 @@ class TestStack:
             one, other = stack(torch.ones(2, 1, 5))
         assert (one != other).all()
 
+    def test_local_draws_have_exact_moments_and_are_independent(self):
+        options = {"sigma_init": 0.3, "bayesian_bias": True, "estimator": "local"}
+        stack = BayesStackedLinear(2, 5, 4, **options)
+        x = torch.randn(2, 3, 5, generator=generator())
+        torch.manual_seed(0)
+        draws = torch.stack([stack(x).detach().flatten() for _ in range(3000)])
+        mean = torch.baddbmm(stack.bias_mu, x, stack.weight_mu).flatten()
+        var = 0.3**2 * (x.square().sum(2, keepdim=True) + 1).expand(2, 3, 4).flatten()
+        assert ((draws.mean(0) - mean) / (var / 3000).sqrt()).abs().max() < 4.5
+        correlation = draws.T.corrcoef() - torch.eye(24)
+        assert correlation.abs().max() < 4.5 / math.sqrt(3000)
+        assert ((draws.var(0) / var - 1) / math.sqrt(2 / 3000)).abs().max() < 4.5
+
     def test_networks_learn_independently(self):
         torch.manual_seed(0)
         x, reward = torch.randn(2, 8, 3), torch.randn(2, 8)
@@ -167,8 +180,8 @@ class TestStack:
             own.data.copy_(both.data[1:])
         single = Greedy(alone, torch.zeros(1), 0.01, generator())
         for _ in range(5):
-            agent.learn(x, reward, 8)
-            single.learn(x[1:], reward[1:], 8)
+            agent.learn(x, reward, 0.0)
+            single.learn(x[1:], reward[1:], 0.0)
         for own, both in zip(alone.parameters(), network.parameters(), strict=True):
             torch.testing.assert_close(own[0], both[1])
 
@@ -212,7 +225,7 @@ class TestThompson:
         nn.init.zeros_(layer.bias)
         x, reward = torch.randn(6, 3, generator=generator(1)), torch.arange(6.0)
         agent = thompson(network, (1, 2), noise)
-        agent.learn(x.expand(nets, 6, 3), reward.expand(nets, 6), num_train)
+        agent.learn(x.expand(nets, 6, 3), reward.expand(nets, 6), 1 / num_train)
         slope = x.T @ (x @ mu - reward) / (6 * noise**2) + mu / scale**2 / num_train
         found = layer.weight_mu.grad[..., 0]
         error = found.std(0) / math.sqrt(nets)
@@ -252,7 +265,7 @@ def test_buffer_holds_the_last():
 
 def tiny(folder, **changes):
     known = {"seeds": [0, 1], "steps": 47, "hidden": [8], "buffer_size": 16, "batch_size": 4}
-    known |= {"minibatches": 2, "early": 23}
+    known |= {"minibatches": 2, "early": 23, "kl_every": 3, "decay": 0.5}
     return Settings(exp_dir=folder, save_every=10, **(known | changes))
 
 
@@ -261,6 +274,24 @@ def done(folder):
     found = json.loads((folder / "run.json").read_text())
     found.pop("cpu_seconds")
     return found
+
+
+def test_plan_of_the_training_steps():
+    settings = Settings(minibatches=3, early=4, late_minibatches=2, decay=0.5, lr=0.1, greedy_lr=0.2)
+    numbers = [number for mushroom in range(7) for number in settings.training_steps(mushroom)]
+    assert numbers == list(range(4 * 3 + 3 * 2))
+    assert [settings.step_size("bbb", mushroom) for mushroom in (0, 3, 15)] == [0.1, 0.1, 0.05]
+    assert settings.step_size("greedy", 15) == 0.1
+    assert Settings(early=0).step_size("bbb", 10**6) == Settings().lr
+
+
+def test_divergence_of_some_steps_counts_for_all(mushrooms, tmp_path):
+    run = play.Run(tiny(tmp_path, kl_every=3, num_train=100), "bbb", mushrooms)
+    weights = []
+    run.agent.learn = lambda _x, _reward, kl_weight: weights.append(kl_weight)
+    while run.step < 15:
+        run.interact()
+    assert weights == [0.03, 0.0, 0.0] * 10
 
 
 @pytest.mark.parametrize("kind", ["bbb", "greedy"])
@@ -339,6 +370,9 @@ def test_curves_and_table_by_the_definition(file, mushrooms, tmp_path):
         ({"steps": 0}, "steps has to be >= 1, got 0"),
         ({"num_train": -1}, "num_train has to be >= 0, got -1"),
         ({"noise": 0.0}, "noise has to be > 0"),
+        ({"decay": -0.5}, "decay has to be >= 0, got -0.5"),
+        ({"decay": 0.5, "early": 0}, "decay needs early >= 1, got 0"),
+        ({"kl_every": 0}, "kl_every has to be >= 1, got 0"),
         ({"hidden": [5, 0]}, r"hidden has to be numbers of units, got \[5, 0\]"),
         ({"seeds": [1, 1]}, "seeds have to differ"),
         ({"epsilon": [1.5]}, "epsilon has to be probabilities"),
@@ -365,7 +399,7 @@ def test_table_without_runs(tmp_path):
 )
 def test_only_runs_of_the_same_training_are_compared(change, message, tmp_path):
     same = {"steps": 3, "seeds": [0], "early": 5, "minibatches": 2, "late_minibatches": 1}
-    same |= {"batch_size": 8}
+    same |= {"batch_size": 8, "decay": 0.0}
     settings = Settings(exp_dir=tmp_path)
     for kind, own in (("bbb", change), ("greedy", {})):
         (tmp_path / kind).mkdir()
