@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from _corpus import Faults, excluded_speakers  # noqa: PLC2701 (beside this file)
@@ -14,6 +14,7 @@ from _sphere import (  # noqa: PLC2701
     write_sides,
 )
 
+from bbb._files import numbered_lines  # noqa: PLC2701 (of the same repository)
 from bbb.audio.datadir import DataDir
 from bbb.errors import DataError
 
@@ -50,6 +51,33 @@ class TrainingOptions(Options):
         parser.add_argument(
             "--drop-bad", action="store_true", help="leave out sides that cannot be used"
         )
+
+
+def comma_rows(
+    path: Path, columns: int, faults: Faults, *, named: bool = False
+) -> Iterator[list[str]]:
+    """Rows of a comma-separated table.
+
+    Args:
+        path: The table.
+        columns: How many to return; a line may have more.
+        faults: Gets the lines that have fewer.
+        named: Whether the first line may name the columns; it is left out if it does not begin with
+            a number.
+
+    Yields:
+        Fields of a row, without the blanks around them.
+    """
+    broken = []
+    for number, line in numbered_lines(path):
+        fields = [field.strip() for field in line.split(",")[:columns]]
+        if named and number == 1 and not fields[0].isdigit():
+            continue
+        if len(fields) == columns:
+            yield fields
+        else:
+            broken.append(f"{path.name}:{number}")
+    faults.add("broken lines", broken, f"expected {columns} columns: restore the file")
 
 
 def find_releases(

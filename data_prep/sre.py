@@ -26,12 +26,12 @@ keeps through the years; thus ``--exclude`` finds those of SRE 2010. An utteranc
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import _script  # noqa: PLC2701 (beside this file)
 from _corpus import Faults, count_table  # noqa: PLC2701
-from _ldc import TrainingOptions, find_releases, write_training_set  # noqa: PLC2701
+from _ldc import TrainingOptions, comma_rows, find_releases, write_training_set  # noqa: PLC2701
 from _sphere import CallSide, index_audio  # noqa: PLC2701
 
 from bbb._files import numbered_lines  # noqa: PLC2701 (of the same repository)
@@ -95,11 +95,11 @@ def read_2008_keys(folder: Path | None, faults: Faults) -> list[_Row]:
         return []
     models: dict[str, tuple[str, str]] = {}
     rows: list[_Row] = []
-    for model, gender, wave, speaker in _table(folder / _MODELS, 4, faults):
+    for model, gender, wave, speaker in comma_rows(folder / _MODELS, 4, faults, named=True):
         recording, _, channel = wave.partition(":")
         models[model] = (speaker, gender)
         rows.append(("2008", recording, channel.upper(), speaker, gender))
-    for model, recording, channel, answer in _table(folder / _TRIALS, 4, faults):
+    for model, recording, channel, answer in comma_rows(folder / _TRIALS, 4, faults, named=True):
         if answer == "target" and model in models:
             rows.append(("2008", recording, channel.upper(), *models[model]))
     wrong = [row for row in rows if row[2] not in {"A", "B"} or row[4] not in {"f", "m"}]
@@ -107,20 +107,6 @@ def read_2008_keys(folder: Path | None, faults: Faults) -> list[_Row]:
     faults.add("sides with a wrong channel or gender in the keys of 2008", names, "restore them")
     lost = {*wrong}
     return [row for row in rows if row not in lost]
-
-
-def _table(path: Path, columns: int, faults: Faults) -> Iterator[list[str]]:
-    """Rows of a comma-separated table, without its header."""
-    broken = []
-    for number, line in numbered_lines(path):
-        fields = line.split(",")[:columns]
-        if number == 1 and not fields[0].isdigit():
-            continue
-        if len(fields) == columns:
-            yield fields
-        else:
-            broken.append(f"{path.name}:{number}")
-    faults.add("broken lines", broken, f"expected {columns} columns: restore the file")
 
 
 def _sides(rows: Iterable[_Row], audio: Mapping[str, Path]) -> list[CallSide]:

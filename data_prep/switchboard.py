@@ -25,15 +25,13 @@ collections, as in Kaldi's recipes; an utterance is named ``sw-3196-swbp2-11545-
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import _script  # noqa: PLC2701 (beside this file)
 from _corpus import Faults, count_table  # noqa: PLC2701
-from _ldc import TrainingOptions, find_releases, write_training_set  # noqa: PLC2701
+from _ldc import TrainingOptions, comma_rows, find_releases, write_training_set  # noqa: PLC2701
 from _sphere import CallSide, index_audio  # noqa: PLC2701
-
-from bbb._files import numbered_lines  # noqa: PLC2701 (of the same repository)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,17 +98,6 @@ def _find_table(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _rows(path: Path, columns: int, faults: Faults) -> Iterator[list[str]]:
-    broken = []
-    for number, line in numbered_lines(path):
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) >= columns:
-            yield fields[:columns]
-        else:
-            broken.append(f"{path.name}:{number}")
-    faults.add(f"broken lines of {path}", broken, f"expected {columns} columns: restore the file")
-
-
 def _call(name: str) -> str:
     """The number in ``sw_12345.sph``."""
     return name.lower().partition(".")[0].removeprefix("sw_").removeprefix("sw")
@@ -128,11 +115,11 @@ def read_calls(tables: Sequence[Path], faults: Faults) -> list[_Row]:
     """
     rows: list[_Row] = []
     if len(tables) > 1:
-        sex = {pin: word.lower()[:1] for pin, word in _rows(tables[1], 2, faults)}
-        for call, _, pin, channel in _rows(tables[0], 4, faults):
+        sex = {pin: word.lower()[:1] for pin, word in comma_rows(tables[1], 2, faults)}
+        for call, _, pin, channel in comma_rows(tables[0], 4, faults):
             rows.append((_call(call), channel.upper(), pin, sex.get(pin, "")))
     else:
-        for call, one, two, sex_one, sex_two in _rows(tables[0], 5, faults):
+        for call, one, two, sex_one, sex_two in comma_rows(tables[0], 5, faults):
             rows.append((_call(call), "A", one, sex_one.lower()[:1]))
             rows.append((_call(call), "B", two, sex_two.lower()[:1]))
     wrong = [f"{call}:{channel}" for call, channel, *_ in rows if channel not in {"A", "B"}]

@@ -97,6 +97,9 @@ def _check(args: Namespace) -> None:
         )
         raise ConfigError(msg)
     kaldi = args.plda and not args.plda.endswith(".npz")
+    if args.plda and args.scheduler:
+        msg = "--scheduler is for training; drop it, or --plda"
+        raise ConfigError(msg)
     if (args.transform or args.mean) and not kaldi:
         msg = "--transform and --mean need --plda with a PLDA of Kaldi; an .npz holds all three"
         raise ConfigError(msg)

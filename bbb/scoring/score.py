@@ -75,7 +75,7 @@ def score_trials(
     test_rows = test.rows(trials.test_ids, name="test embeddings")
     models = group_means(prepare(enroll.embeddings[used], "enrolment embeddings"), groups, sizes)
     tests = prepare(test.embeddings[test_rows], "test embeddings")
-    counts = sizes if _by_the_book(multi_enroll) else None
+    counts = sizes if by_the_book(multi_enroll) else None
     pair = *sides(models, tests, counts), trials.enroll, trials.test
     scores = map_dots(mapper, *pair, progress=progress)
     if norm is None:
@@ -119,7 +119,12 @@ def _shared_statistics(
     return one, other
 
 
-def _by_the_book(multi_enroll: str) -> bool:
+def by_the_book(multi_enroll: str) -> bool:
+    """Return whether several utterances count as that many.
+
+    Raises:
+        ConfigError: If `multi_enroll` is neither "book" nor "mean".
+    """
     if multi_enroll not in {"book", "mean"}:
         msg = f"multi_enroll needs 'book' or 'mean', got '{multi_enroll}'; choose one"
         raise ConfigError(msg)

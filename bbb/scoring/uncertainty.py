@@ -12,7 +12,7 @@ from bbb.scoring._rows import centre_rows
 from bbb.scoring._uncertain import UncertainSides
 from bbb.scoring.cosine import check_dims
 from bbb.scoring.embeddings import Embeddings
-from bbb.scoring.score import enrolment_rows
+from bbb.scoring.score import by_the_book, enrolment_rows
 from bbb.scoring.scores import Scores
 from bbb.scoring.trials import Trials
 
@@ -79,7 +79,9 @@ def score_uncertain_trials(
     Raises:
         ShapeError: If dimensions differ.
         DataError: If a model, an embedding or the covariances are missing.
+        ConfigError: If `multi_enroll` is neither "book" nor "mean".
     """  # noqa: DOC502 (raised by the shared checks)
+    book = by_the_book(multi_enroll)
     used, groups, sizes = enrolment_rows(trials, enroll, enroll_map)
     tests = test.rows(trials.test_ids, name="test embeddings")
     check_dims(enroll.embeddings.shape, test.embeddings.shape)
@@ -100,7 +102,7 @@ def score_uncertain_trials(
         trials.enroll,
         trials.test,
         full=full,
-        book=multi_enroll == "book",
+        book=book,
         progress=progress,
     )
     return Scores.of(trials, scores)

@@ -110,6 +110,7 @@ def test_files_of_kaldi(capsys: pytest.CaptureFixture[str]) -> None:
         (["--embeddings", "x.npz"], "got --embeddings$"),
         (["--plda", "p.npz", "--utt2spk", "u"], "got --utt2spk with --plda"),
         (["--plda", "p.npz", "--mean", "m"], "--transform and --mean need --plda with a PLDA of K"),
+        (["--plda", "p.npz", "--scheduler", "tcp://a:1"], "--scheduler is for training; drop it"),
         (["--plda", "p.npz"], "p.npz:0: no such file"),
         (["--plda", "plda"], "plda:0: expected a file"),
     ],

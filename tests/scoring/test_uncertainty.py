@@ -58,6 +58,12 @@ def log_density(model: PLDABackend, rows: np.ndarray, covs: np.ndarray) -> float
     return float(multivariate_normal(mean, cov).logpdf(rows.ravel()))
 
 
+def test_an_unknown_multi_enroll_is_refused() -> None:
+    sides = data(5, full=True)
+    with pytest.raises(ConfigError, match="multi_enroll needs 'book' or 'mean', got 'sum'"):
+        score_uncertain_trials(trials_of(("u0",), ("u4",)), sides, sides, multi_enroll="sum")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize("sizes", [(1, 1), (3, 1, 2)])
 def test_exact_ratios_are_those_of_joint_gaussians(sizes: tuple[int, ...], *, full: bool) -> None:
