@@ -26,9 +26,9 @@ music with vocals, which is speech to a detector.
 
 **Result**: ``OUTPUT/noise``, ``OUTPUT/music`` and ``OUTPUT/speech``, each of them a Kaldi data
 directory and a folder for augmentation: ``bbb train --config C --augment.noise_dir data/musan/noise
---augment.noise_prob 0.5``. ``noise_dir: data/musan`` takes all that is in it. Training keeps it in
-memory: see the figures that are printed. Kaldi's recipe adds noise at 0 to 15 dB, music at 5 to
-15 dB, and three to seven speech files at once at 13 to 20 dB.
+--augment.noise_prob 0.2``, and ``music_dir`` and ``babble_dir`` likewise. Training keeps the noise
+in memory, and reads music and speech from disk. Kaldi's recipe adds noise at 0 to 15 dB, music at 5
+to 15 dB, and three to seven speech files at once at 13 to 20 dB.
 """
 
 import argparse
@@ -170,7 +170,8 @@ def prepare_musan(
     for kind, members in used.items():
         write_sounds(output / kind, members, lengths)
         seconds = sum(lengths[name] for name in members)
-        print(memory_note(output / kind, seconds, SAMPLE_RATE))
+        if kind == "noise":
+            print(memory_note(output / kind, seconds, SAMPLE_RATE))
         if left := len(found[kind]) - len(members):
             print(f"{output / kind}: without {left} files (not annotated, or with vocals)")
     _corpus.count_table((kind, len(found[kind]), FILES[kind]) for kind in found)

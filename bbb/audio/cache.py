@@ -1,7 +1,11 @@
 """Arrays kept in memory that forked data-loading workers share and fill together."""
 
+import contextlib
+import math
 import mmap
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -10,6 +14,29 @@ from numpy.typing import NDArray
 from bbb.errors import DataError
 
 Scalar = TypeVar("Scalar", np.int16, np.float32)
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def memory_limit() -> float:
+    """Bytes of memory of this machine, or of the container or the cluster's job that this is in.
+
+    Returns:
+        Infinity where the system tells nothing.
+    """
+    limits = [math.inf]
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    group = _CGROUPS
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        group = _CGROUPS.joinpath(*(line[4:] for line in lines if line.startswith("0::/")))
+    files = [folder / "memory.max" for folder in (group, *group.parents)]
+    for file in (*files, _CGROUPS / "memory/memory.limit_in_bytes"):
+        # "max", or no such file: no limit there.
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(file.read_text(encoding="utf-8")))
+    return min(limits)
 
 
 class SharedArrays(Generic[Scalar]):
@@ -27,8 +54,8 @@ class SharedArrays(Generic[Scalar]):
         DataError: If there is not that much memory.
     """
 
-    def __init__(self, sizes: Sequence[int], dtype: type[Scalar]) -> None:
-        self._sizes = list(sizes)
+    def __init__(self, sizes: Sequence[int] | NDArray[np.int64], dtype: type[Scalar]) -> None:
+        self._sizes = np.asarray(sizes, dtype=np.int64)
         self._dtype: type[Scalar] = dtype
         self._offsets = np.concatenate([[0], np.cumsum(self._sizes, dtype=np.int64)])
         itemsize = np.dtype(dtype).itemsize
@@ -38,7 +65,7 @@ class SharedArrays(Generic[Scalar]):
                 mmap.mmap(-1, max(itemsize, total)), dtype
             )
         except (OSError, ValueError, OverflowError) as error:
-            msg = f"no memory for {total / 1e9:.1f} GB of cached data ({error}); set cache to false"
+            msg = f"no memory for {total / 1e9:.1f} GB of cached data ({error}); set cache_gb to 0"
             raise DataError(msg) from error
         # Length + 1 once an array is there; 0, the content of fresh memory, until then.
         self._filled = np.frombuffer(mmap.mmap(-1, 8 * max(1, len(self._sizes))), np.int64)

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
 from bbb._files import write_text
+from bbb.audio.shards_member import address_from, address_in
 from bbb.audio.tables import Fault, Table, read_table
 from bbb.errors import DataError, FormatError
 
@@ -58,7 +59,7 @@ class DataDir:
     Attributes:
         path: The folder that it was read from, or that ``write`` fills.
         wavs: Recording id to audio file; absolute, or relative to the working directory, as in
-            Kaldi.
+            Kaldi; or ``FILE.tar:OFFSET``, where a tar file without folder lies beside the tables.
         utt2spk: Utterance id to speaker id.
         segments: Utterance id to its stretch; empty when each utterance is a whole recording.
         durations: Utterance id to seconds (``utt2dur``); may be empty.
@@ -140,7 +141,8 @@ class DataDir:
         folder = Path(self.path if path is None else path)
         folder.mkdir(parents=True, exist_ok=True)
         segments = {u: f"{s.recording} {s.start!r} {s.end!r}" for u, s in self.segments.items()}
-        _write_table(folder / "wav.scp", self.wavs, keep_empty=True)
+        wavs = {recording: address_in(folder, wav) for recording, wav in self.wavs.items()}
+        _write_table(folder / "wav.scp", wavs, keep_empty=True)
         _write_table(folder / "utt2spk", self.utt2spk, keep_empty=True)
         spk2utt = {speaker: " ".join(utts) for speaker, utts in self.spk2utt.items()}
         _write_table(folder / "spk2utt", spk2utt, keep_empty=True)
@@ -212,7 +214,7 @@ def parse_data_dir(path: Path) -> ParsedDir:
     faults = [fault for table in tables.values() for fault in table.faults]
     data = DataDir(
         path=path,
-        wavs=_convert(tables["wav.scp"], _audio_path, faults),
+        wavs=_convert(tables["wav.scp"], partial(_audio_path, path), faults),
         utt2spk=_convert(tables["utt2spk"], _one_word, faults),
         segments=_convert(tables["segments"], _segment, faults),
         durations=_convert(tables["utt2dur"], _duration, faults),
@@ -266,14 +268,14 @@ def _link_faults(data: DataDir, tables: dict[str, Table]) -> list[Fault]:
     return faults
 
 
-def _audio_path(text: str) -> str:
+def _audio_path(folder: Path, text: str) -> str:
     if text.endswith("|") or text.startswith("|"):
         msg = (
             f"'{text}' is a command; bbb runs no commands from data files: decode the audio to "
             "files once, and name them here"
         )
         raise ValueError(msg)
-    return text
+    return address_from(folder, text)
 
 
 def _one_word(text: str) -> str:

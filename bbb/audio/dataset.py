@@ -1,8 +1,8 @@
 """Training batches: speaker-balanced random chunks, the same for any number of workers."""
 
+import logging
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from bbb.audio.archives import ArchivedUtterances, FeatureArchive
 from bbb.audio.augment import AugmentConfig, Augmenter, change_speed
+from bbb.audio.balance import SpeakerBalance
 from bbb.audio.cache import SharedArrays
+from bbb.audio.chunks import ChunkConfig
 from bbb.audio.datadir import DataDir
 from bbb.audio.features import (
     FRAMES_PER_SECOND,
@@ -20,62 +23,20 @@ from bbb.audio.features import (
     utterance_features,
     voice_activity,
 )
+from bbb.audio.shards_reader import Lanes
 from bbb.audio.specaugment import SpecAugmentConfig, mask_
-from bbb.audio.waveform import load_utterance, recording_info
+from bbb.audio.utterances import Utterances
 from bbb.errors import ConfigError, DataError
 
+_LOG = logging.getLogger(__name__)
 _INT16_SCALE = 32768.0
 # What separates the random numbers of a batch's rows: 2^128 over the golden ratio, as in
 # PCG64.jumped, since after a power of two the lower half of the state would be the same.
 _ROW_STEP = 0x9E3779B97F4A7C15F39CC0605CEDC835
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChunkConfig:
-    """How utterances become batches.
-
-    Attributes:
-        batch_size: Chunks in a batch.
-        min_frames: Shortest chunk, in frames of 10 ms, after voice activity detection.
-        max_frames: Longest; one length is drawn for each batch.
-        batches_per_epoch: Batches in an epoch; None for as many as the speech fills once.
-        pick: How an utterance of a speaker is chosen: in proportion to its "duration", or
-            "uniform".
-        span_factor: Audio that is read for a chunk, in multiples of its length, where features are
-            not kept: the surplus makes up for pauses and is context for the normalisation.
-    """
-
-    batch_size: int = 64
-    min_frames: int = 200
-    max_frames: int = 400
-    batches_per_epoch: int | None = None
-    pick: Literal["duration", "uniform"] = "duration"
-    span_factor: float = 1.5
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            ConfigError: If an option is outside of its range.
-        """
-        if not 1 <= self.min_frames <= self.max_frames:
-            msg = (
-                f"ChunkConfig: needs 1 <= min_frames <= max_frames, got {self.min_frames} and "
-                f"{self.max_frames}"
-            )
-            raise ConfigError(msg)
-        if self.batch_size < 1 or (self.batches_per_epoch or 1) < 1:
-            msg = (
-                "ChunkConfig: batch_size and batches_per_epoch are at least 1, got "
-                f"{self.batch_size} and {self.batches_per_epoch}"
-            )
-            raise ConfigError(msg)
-        if self.pick not in {"duration", "uniform"}:
-            msg = f"ChunkConfig: pick is 'duration' or 'uniform', got '{self.pick}'"
-            raise ConfigError(msg)
-        if self.span_factor < 1.0:
-            msg = f"ChunkConfig: span_factor is at least 1, got {self.span_factor}"
-            raise ConfigError(msg)
+_NOT_KEPT = (
+    "%s: %.1f GB of speech do not fit into the %.1f GB of memory that it may take; every chunk is "
+    "read from its file"
+)
 
 
 class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
@@ -94,7 +55,8 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
     (30 values: 43 MB per hour and speed). With them the waveforms are kept (16 bits: 115 MB per
     hour), and the features of a span around the chunk are computed each time, with the voice
     activity of the clean span, as Kaldi does. The first epoch decodes; ``prepare`` does that at
-    once.
+    once. Where all that does not fit into ``memory`` nothing is kept: each time the span of a chunk
+    is read from its file, without noise too, and no more of it.
 
     Args:
         data: Training data.
@@ -103,11 +65,18 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         augment: Noise, rooms and speeds; None for none.
         spec_augment: Masks on the features; None for none.
         seed: Of everything random here.
-        cache: Whether features or waveforms are kept in memory; forked workers share it.
+        memory: Bytes that features or waveforms may take; forked workers share them.
+        archive: Features to take instead of those of the audio; sound stays as it is then.
+
+    Attributes:
+        speakers: Speaker ids, in C-locale order.
+        utterances: What is read, and from where.
 
     Raises:
         DataError: If there are fewer than 2 speakers, a file's header is bad, or an utterance is
             shorter than a window.
+        ConfigError: If in "sequence" there are fewer utterances than rows in a batch, or features
+            of an archive were to be augmented.
     """
 
     def __init__(
@@ -119,29 +88,59 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         *,
         spec_augment: SpecAugmentConfig | None = None,
         seed: int = 0,
-        cache: bool = True,
+        memory: float = math.inf,
+        archive: FeatureArchive | None = None,
     ) -> None:
-        self.data = data
+        self.path = data.path
         self.features = features
         self.chunks = chunks
         self.augment = augment or AugmentConfig()
         self.spec_augment = spec_augment
         self.seed = seed
-        self.speakers = list(data.spk2utt)
-        if len(self.speakers) < 2:  # noqa: PLR2004 (a class against another)
-            msg = (
-                f"{data.path}: training needs at least 2 speakers, got {len(self.speakers)}; "
-                "check utt2spk"
-            )
-            raise DataError(msg)
+        self.utterances = (
+            Utterances(data, features.sample_rate)
+            if archive is None
+            else ArchivedUtterances(archive, data)
+        )
+        self.speakers = self.utterances.speakers
+        self._check()
         self._augmenter = Augmenter(self.augment, features.sample_rate)
-        self._samples = _utterance_samples(data, features)
-        self._index = {utterance: i for i, utterance in enumerate(data.utterances)}
-        self._weights = [self._pick_weights(s) for s in self.speakers]
-        self._waveforms, self._feature_cache = self._caches(cache)
+        self._balance = SpeakerBalance(
+            self.utterances, chunks.batch_size, by_duration=chunks.pick == "duration", seed=seed
+        )
+        self._lanes = None
+        if chunks.order == "sequence":
+            self._lanes = Lanes(self.utterances, chunks.batch_size, seed=seed)
+        self._waveforms, self._feature_cache = self._caches(memory)
         # Shared, so that persistent workers see a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    def _check(self) -> None:
+        """Check that there is something to learn from.
+
+        Raises:
+            DataError: If there is not.
+            ConfigError: If features were to be augmented.
+        """
+        if len(self.speakers) < 2:  # noqa: PLR2004 (a class against another)
+            msg = (
+                f"{self.path}: training needs at least 2 speakers, got {len(self.speakers)}; "
+                "check utt2spk"
+            )
+            raise DataError(msg)
+        changed = self.augment.changes_sound or self.augment.speeds != (1.0,)
+        if changed and isinstance(self.utterances, ArchivedUtterances):
+            msg = f"{self.path}: features cannot get noise, rooms or speeds; leave augment out"
+            raise ConfigError(msg)
+        short = np.flatnonzero(self.utterances.samples < self.features.window_samples)
+        if len(short):
+            msg = (
+                f"{self.path}: utterance '{self.utterances.names[short[0]]}' has "
+                f"{self.utterances.samples[short[0]]} samples, a window needs "
+                f"{self.features.window_samples} (25 ms); drop it, or run bbb data fix {self.path}"
+            )
+            raise DataError(msg)
 
     @property
     def num_classes(self) -> int:
@@ -152,7 +151,9 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         """Batches in an epoch."""
         if self.chunks.batches_per_epoch is not None:
             return self.chunks.batches_per_epoch
-        frames = self._samples.sum() / self.features.sample_rate * FRAMES_PER_SECOND
+        if self._lanes is not None:
+            return len(self.utterances) // self.chunks.batch_size
+        frames = self.utterances.samples.sum() / self.features.sample_rate * FRAMES_PER_SECOND
         chunk = (self.chunks.min_frames + self.chunks.max_frames) / 2
         return max(1, round(float(frames) / chunk / self.chunks.batch_size))
 
@@ -190,7 +191,7 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         bits = np.random.PCG64([self.seed, epoch, index])
         rng, start = np.random.Generator(bits), bits.state
         frames = int(rng.integers(self.chunks.min_frames, self.chunks.max_frames + 1))
-        speakers = self._batch_speakers(epoch, index)
+        speakers, utterances = self._batch_speakers(epoch, index)
         speeds = rng.integers(len(self.augment.speeds), size=len(speakers))
         chosen = range(len(speakers))[rows]
         batch = torch.empty(len(chosen), frames, self.features.dim)
@@ -198,7 +199,11 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
             # Much cheaper than a new generator for each row.
             bits.state = start
             bits.advance((row + 1) * _ROW_STEP)
-            chunk.copy_(self._chunk(int(speakers[row]), int(speeds[row]), frames, rng))
+            if utterances is None:
+                utterance = self._balance.utterance(int(speakers[row]), rng)
+            else:
+                utterance = utterances[row]
+            chunk.copy_(self._chunk(utterance, int(speeds[row]), frames, rng))
             if self.spec_augment is not None:
                 mask_(chunk, self.spec_augment, rng)
         classes = speakers + speeds * len(self.speakers)
@@ -207,68 +212,68 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
     def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Decode every utterance now, so that a broken one shows before training.
 
+        Nothing is done where nothing is kept.
+
         Args:
             progress: Called with utterances done and their number after each.
 
         Raises:
             DataError: If an utterance cannot be used; names it.
         """  # noqa: DOC502 (raised by the shared checks)
-        for done, utterance in enumerate(self.data.utterances, start=1):
+        for utterance in range(len(self.utterances) if self.keeps else 0):
             if self._feature_cache is not None:
                 for speed in range(len(self.augment.speeds)):
-                    self._whole_features(utterance, speed)
+                    self._whole_features(self._feature_cache, utterance, speed)
             else:
-                self._waveform(utterance)
+                self._span(utterance)
             if progress is not None:
-                progress(done, len(self.data))
+                progress(utterance + 1, len(self.utterances))
+
+    @property
+    def keeps(self) -> bool:
+        """Whether speech is kept in memory."""
+        return self._waveforms is not None or self._feature_cache is not None
 
     def _caches(
-        self, cache: bool
+        self, memory: float
     ) -> tuple[SharedArrays[np.int16] | None, SharedArrays[np.float32] | None]:
-        """Room for waveforms, or for the features of every speed."""
-        if not cache:
+        """Room for waveforms, or for the features of every speed, where it is enough."""
+        sounds = self.augment.changes_sound
+        samples, rate = self.utterances.samples, self.features.sample_rate
+        # One more sample and frame than computed, for the rounding of the resampler.
+        sizes = (
+            samples
+            if sounds
+            else self.features.dim
+            * np.array(
+                [
+                    1 + num_frames(int(number / speed) + 1, rate)
+                    for speed in self.augment.speeds
+                    for number in samples
+                ]
+            )
+        )
+        needed = int(sizes.sum()) * (2 if sounds else 4)
+        if needed > memory:
+            if memory > 0:
+                _LOG.warning(_NOT_KEPT, self.path, needed / 1e9, memory / 1e9)
             return None, None
-        if self.augment.changes_sound:
-            return SharedArrays(self._samples.tolist(), np.int16), None
-        sizes = [
-            # One more sample and frame than computed, for the rounding of the resampler.
-            self.features.dim
-            * (1 + num_frames(int(samples / speed) + 1, self.features.sample_rate))
-            for speed in self.augment.speeds
-            for samples in self._samples
-        ]
+        if sounds:
+            return SharedArrays(sizes, np.int16), None
         return None, SharedArrays(sizes, np.float32)
 
-    def _pick_weights(self, speaker: str) -> NDArray[np.float64]:
-        """Probability of each utterance of a speaker."""
-        utterances = self.data.spk2utt[speaker]
-        if self.chunks.pick == "uniform":
-            return np.full(len(utterances), 1 / len(utterances))
-        samples = self._samples[[self._index[utterance] for utterance in utterances]]
-        weights: NDArray[np.float64] = samples / samples.sum()
-        return weights
+    def _batch_speakers(self, epoch: int, index: int) -> tuple[NDArray[np.int64], list[int] | None]:
+        """Speakers of a batch, and their utterances where the order tells them."""
+        if self._lanes is None:
+            return self._balance.batch(epoch, index), None
+        step = epoch * len(self) + index
+        utterances = [self._lanes.utterance(k, step) for k in range(self.chunks.batch_size)]
+        return self.utterances.speaker[utterances].astype(np.int64), utterances
 
-    def _batch_speakers(self, epoch: int, index: int) -> NDArray[np.int64]:
-        """Speakers of a batch, distinct while there are enough."""
-        size, number = self.chunks.batch_size, len(self.speakers)
-        per_pass = max(1, number // size)
-        passes = -(-size // number)
-        first = index // per_pass
-        orders = [
-            # The 1 keeps these seeds apart from those of the batches, [seed, epoch, index].
-            np.random.default_rng([self.seed, epoch, first * passes + p, 1]).permutation(number)
-            for p in range(passes)
-        ]
-        start = index % per_pass * size
-        speakers: NDArray[np.int64] = np.concatenate(orders)[start : start + size]
-        return speakers
-
-    def _chunk(self, speaker: int, speed: int, frames: int, rng: np.random.Generator) -> Tensor:
-        """One chunk of a speaker, shape (frames, dim)."""
-        utterances = self.data.spk2utt[self.speakers[speaker]]
-        utterance = utterances[int(rng.choice(len(utterances), p=self._weights[speaker]))]
+    def _chunk(self, utterance: int, speed: int, frames: int, rng: np.random.Generator) -> Tensor:
+        """One chunk of an utterance, shape (frames, dim)."""
         if self._feature_cache is not None:
-            features = self._whole_features(utterance, speed)
+            features = self._whole_features(self._feature_cache, utterance, speed)
         else:
             features = self._span_features(utterance, self.augment.speeds[speed], frames, rng)
         start = int(rng.integers(max(1, len(features) - frames + 1)))
@@ -278,38 +283,39 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         start = int(rng.integers(len(features)))
         return features[(start + torch.arange(frames)) % len(features)]
 
-    def _whole_features(self, utterance: str, speed: int) -> Tensor:
+    def _whole_features(self, kept: SharedArrays[np.float32], utterance: int, speed: int) -> Tensor:
         """Features of a whole utterance, from memory after the first time."""
 
         def make() -> NDArray[np.float32]:
             """Compute what is not in memory yet."""
-            waveform = load_utterance(self.data, utterance, self.features.sample_rate)
-            waveform = change_speed(waveform, self.augment.speeds[speed])
+            if isinstance(self.utterances, ArchivedUtterances):
+                return self.utterances.features(utterance).numpy().reshape(-1)
+            waveform = change_speed(self.utterances.read(utterance), self.augment.speeds[speed])
             made: NDArray[np.float32] = self._named(utterance, waveform).numpy().reshape(-1)
             return made
 
-        slot = speed * len(self.data) + self._index[utterance]
-        flat = make() if self._feature_cache is None else self._feature_cache.get(slot, make)
+        flat = kept.get(speed * len(self.utterances) + utterance, make)
         return torch.from_numpy(flat).view(-1, self.features.dim)
 
     def _span_features(
-        self, utterance: str, speed: float, frames: int, rng: np.random.Generator
+        self, utterance: int, speed: float, frames: int, rng: np.random.Generator
     ) -> Tensor:
         """Features of a span of an utterance, with new speed, room and noise."""
-        waveform = self._waveform(utterance)
         seconds = max(
             self.chunks.span_factor * frames / FRAMES_PER_SECOND, self.features.cmn_window
         )
         size = int(seconds * speed * self.features.sample_rate)
-        start = int(rng.integers(max(1, len(waveform) - size + 1)))
-        span = waveform[start : start + size]
+        start = int(rng.integers(max(1, int(self.utterances.samples[utterance]) - size + 1)))
+        if isinstance(self.utterances, ArchivedUtterances):
+            return self.utterances.features(utterance, start, size)
+        span = self._span(utterance, start, size)
         # Long recordings have stretches of digital silence: take the whole then.
-        span = span if span.any() else waveform
+        span = span if span.any() else self._span(utterance)
         clean = change_speed(span.astype(np.float32) / np.float32(_INT16_SCALE), speed)
         return self._named(utterance, clean, rng)
 
     def _named(
-        self, utterance: str, clean: NDArray[np.float32], rng: np.random.Generator | None = None
+        self, utterance: int, clean: NDArray[np.float32], rng: np.random.Generator | None = None
     ) -> Tensor:
         """Features of a waveform, augmented where ``rng`` is given; errors name the utterance.
 
@@ -322,47 +328,18 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
             voiced = voice_activity(clean, self.features)
             return utterance_features(self._augmenter(clean, rng), self.features, voiced=voiced)
         except DataError as error:
-            msg = f"{self.data.path}: utterance '{utterance}': {error}"
+            msg = f"{self.path}: utterance '{self.utterances.names[utterance]}': {error}"
             raise DataError(msg) from error
 
-    def _waveform(self, utterance: str) -> NDArray[np.int16]:
-        """Samples of a whole utterance, from memory after the first time."""
-
-        def make() -> NDArray[np.int16]:
-            """Compute what is not in memory yet."""
-            samples = load_utterance(self.data, utterance, self.features.sample_rate)
-            scaled: NDArray[np.int16] = (
-                np.rint(samples * _INT16_SCALE).clip(-32768, 32767).astype(np.int16)
-            )
-            return scaled
-
-        return (
-            make() if self._waveforms is None else self._waveforms.get(self._index[utterance], make)
-        )
+    def _span(self, utterance: int, start: int = 0, size: int | None = None) -> NDArray[np.int16]:
+        """A stretch of an utterance, or all of it; from memory after the first time."""
+        if self._waveforms is None:
+            return _int16(self.utterances.read(utterance, start, size))
+        whole = self._waveforms.get(utterance, lambda: _int16(self.utterances.read(utterance)))
+        return whole[start:][:size]
 
 
-def _utterance_samples(data: DataDir, features: FeatureConfig) -> NDArray[np.int64]:
-    """Samples of each utterance, from the headers of the audio files, which it checks.
-
-    Raises:
-        DataError: If a file's header is bad, or an utterance is shorter than a window.
-    """
-    frames = {
-        recording: recording_info(data, recording, sample_rate=features.sample_rate).frames
-        for recording in data.wavs
-    }
-    sizes = []
-    for utterance in data.utterances:
-        segment = data.segments.get(utterance)
-        size = frames[data.recording(utterance)]
-        if segment is not None:
-            rate = features.sample_rate
-            size = min(size, round(segment.end * rate)) - round(segment.start * rate)
-        if size < features.window_samples:
-            msg = (
-                f"{data.path}: utterance '{utterance}' has {size} samples, a window needs "
-                f"{features.window_samples} (25 ms); drop it, or run bbb data fix {data.path}"
-            )
-            raise DataError(msg)
-        sizes.append(size)
-    return np.array(sizes, dtype=np.int64)
+def _int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples as they are kept."""
+    scaled: NDArray[np.int16] = np.rint(samples * _INT16_SCALE).clip(-32768, 32767).astype(np.int16)
+    return scaled

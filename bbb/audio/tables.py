@@ -39,6 +39,7 @@ class Table:
         lines: Key to line number, from 1; also of keys without a value.
         faults: Lines that cannot be used: no value, duplicate key, not UTF-8.
         style: Lines that can be used but that Kaldi's tools reject: order, CRLF, tabs.
+        noted: Messages among these that are given once.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Table:
     lines: dict[str, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     style: list[Fault] = field(default_factory=list)
+    noted: set[str] = field(default_factory=set)
 
     def fault(self, key: str, message: str) -> Fault:
         """An error at the line of ``key``."""
@@ -108,10 +110,11 @@ def _add_line(table: Table, number: int, raw: bytes) -> str:
 
 def _check_style(table: Table, number: int, text: str) -> None:
     """Note CRLF line ends and tabs, once per file."""
-    notes = {fault.message for fault in table.style}
     crlf = "Windows line ends (CRLF), from here on; convert with dos2unix or bbb data fix"
     tab = "tab between fields, from here on; Kaldi writes one space, bbb data fix does too"
-    if text.endswith("\r") and crlf not in notes:
+    if text.endswith("\r") and crlf not in table.noted:
         table.style.append(Fault(table.path, number, crlf))
-    if "\t" in text and tab not in notes:
+        table.noted.add(crlf)
+    if "\t" in text and tab not in table.noted:
         table.style.append(Fault(table.path, number, tab, level="warning"))
+        table.noted.add(tab)

@@ -1,6 +1,7 @@
 """Audio files as arrays: only what is asked for, and only what is sound."""
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 
 from bbb.audio.containers import is_shorten, missing_bytes
 from bbb.audio.datadir import DataDir
+from bbb.audio.shards_member import Member, split_address
 from bbb.errors import DataError
 
 # Times in segments are rounded to hundredths; two frames beyond the end are forgiven.
 MAX_OVERSHOOT = 0.02
+# Bytes of a file in a tar file that are read in one go; half a minute to a minute as FLAC.
+_AT_ONCE = 2**20
 _SHORTEN = (
     "its samples are compressed by shorten, for which libsndfile has no decoder: make a flac or "
     "wav file of it (python -m pip install 'desphere[fast]', then sph2wav; or sph2pipe -f wav)"
@@ -48,7 +52,7 @@ def audio_info(
     """Read the header of an audio file and check what can be checked without decoding.
 
     Args:
-        path: The file: wav, flac, ogg (Vorbis, Opus), mp3, NIST SPHERE.
+        path: The file: wav, flac, ogg (Vorbis, Opus), mp3, NIST SPHERE; or ``FILE.tar:OFFSET``.
         sample_rate: The rate that it must have, in Hz; any when None.
         channel: The channel that is wanted, from 0; when None, the file must have just one.
 
@@ -94,7 +98,7 @@ def read_waveform(
     """Read one channel of audio, or a stretch of it, without reading the rest.
 
     Args:
-        path: The file: wav, flac, ogg (Vorbis, Opus), mp3, NIST SPHERE.
+        path: The file: wav, flac, ogg (Vorbis, Opus), mp3, NIST SPHERE; or ``FILE.tar:OFFSET``.
         sample_rate: The rate that the file must have, in Hz; any when None. Nothing is resampled.
         start: First second of the stretch.
         end: Last second; the end of the file when None. Up to ``MAX_OVERSHOOT`` beyond it is
@@ -109,7 +113,7 @@ def read_waveform(
             other channels, holds NaN or infinite samples, or if the stretch lies outside of it.
     """
     with _opened(path, sample_rate, channel) as sound:
-        first, last = _span(path, sound.frames, sound.samplerate, start, end)
+        first, last = stretch(path, sound.frames, sound.samplerate, start, end)
         try:
             if first:
                 sound.seek(first)
@@ -160,6 +164,35 @@ def load_utterance(data: DataDir, utterance: str, sample_rate: int) -> NDArray[n
     )
 
 
+def stretch(
+    path: str | os.PathLike[str], frames: int, rate: int, start: float, end: float | None
+) -> tuple[int, int]:
+    """First and one-past-last sample of a stretch in seconds.
+
+    Args:
+        path: The file, for the message.
+        frames: Samples of it.
+        rate: Its rate, in Hz.
+        start: First second.
+        end: Last second; the end of the file when None.
+
+    Returns:
+        Samples, from 0; up to ``MAX_OVERSHOOT`` beyond the end is cut off.
+
+    Raises:
+        DataError: If it does not lie in the file.
+    """
+    first = round(start * rate)
+    last = frames if end is None else round(end * rate)
+    if not 0 <= first < last or first >= frames or last > frames + MAX_OVERSHOOT * rate:
+        msg = (
+            f"{path}: the stretch {start} to {end} s does not lie in the recording of "
+            f"{frames / rate:.3f} s; correct the times in segments"
+        )
+        raise DataError(msg)
+    return first, min(last, frames)
+
+
 @contextlib.contextmanager
 def _opened(
     path: str | os.PathLike[str], sample_rate: int | None, channel: int | None
@@ -169,26 +202,43 @@ def _opened(
     Raises:
         DataError: If it cannot be opened, or its header is wrong.
     """
-    file = Path(path)
-    if not file.is_file():
+    address = split_address(path)
+    with contextlib.ExitStack() as stack:
+        if address is None:
+            source: Path | io.IOBase = _whole_file(Path(path))
+        else:
+            source = member = stack.enter_context(Member(*address))
+            if member.size <= _AT_ONCE:
+                # A decoder seeks and reads a hundred times, at a microsecond or more in Python.
+                source = io.BytesIO(member.read())
+        try:
+            sound = stack.enter_context(soundfile.SoundFile(source))
+        except soundfile.SoundFileError as error:
+            shorten = isinstance(source, Path) and is_shorten(source)
+            remedy = _SHORTEN if shorten else "restore it, or drop its utterances"
+            msg = f"{path}: not readable as audio ({error}); {remedy}"
+            raise DataError(msg) from error
+        _check_header(path, sound, sample_rate, channel)
+        yield sound
+
+
+def _whole_file(path: Path) -> Path:
+    """A file that is there, from its first byte to its last.
+
+    Raises:
+        DataError: Otherwise.
+    """
+    if not path.is_file():
         msg = f"{path}: no such audio file; paths are relative to the folder where bbb is started"
         raise DataError(msg)
-    if file.stat().st_size == 0:
+    if path.stat().st_size == 0:
         msg = f"{path}: the file is empty; restore it, or drop its utterances"
         raise DataError(msg)
-    missing = missing_bytes(file)
+    missing = missing_bytes(path)
     if missing:
         msg = f"{path}: truncated, {missing} bytes are missing; restore it, or drop its utterances"
         raise DataError(msg)
-    try:
-        sound = soundfile.SoundFile(file)
-    except soundfile.SoundFileError as error:
-        remedy = _SHORTEN if is_shorten(file) else "restore it, or drop its utterances"
-        msg = f"{path}: not readable as audio ({error}); {remedy}"
-        raise DataError(msg) from error
-    with sound:
-        _check_header(path, sound, sample_rate, channel)
-        yield sound
+    return path
 
 
 def _check_header(
@@ -236,22 +286,3 @@ def _check_end(path: str | os.PathLike[str], sound: soundfile.SoundFile) -> None
     except soundfile.SoundFileError as error:
         msg = f"{path}: truncated; restore it, or drop its utterances"
         raise DataError(msg) from error
-
-
-def _span(
-    path: str | os.PathLike[str], frames: int, rate: int, start: float, end: float | None
-) -> tuple[int, int]:
-    """First and one-past-last sample of a stretch in seconds.
-
-    Raises:
-        DataError: If it does not lie in the file.
-    """
-    first = round(start * rate)
-    last = frames if end is None else round(end * rate)
-    if not 0 <= first < last or first >= frames or last > frames + MAX_OVERSHOOT * rate:
-        msg = (
-            f"{path}: the stretch {start} to {end} s does not lie in the recording of "
-            f"{frames / rate:.3f} s; correct the times in segments"
-        )
-        raise DataError(msg)
-    return first, min(last, frames)

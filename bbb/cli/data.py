@@ -1,16 +1,20 @@
-"""``bbb data validate|fix DIR``: find and repair the faults of a Kaldi data directory."""
+"""``bbb data validate|fix|shard|feats DIR``: check, repair, pack a Kaldi data directory."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bbb.audio.datadir import DataDir
 from bbb.audio.fix import fix_data_dir
+from bbb.audio.shards import write_shards
 from bbb.audio.tables import Fault
 from bbb.audio.validate import SHORTEST_SECONDS, validate_data_dir
+from bbb.cli._feats import feats, feats_parser
 
 
 def build_parser() -> ArgumentParser:
@@ -18,12 +22,12 @@ def build_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="bbb data", description=__doc__)
     verbs = parser.add_subcommands(dest="verb")
     validate = _verb_parser("list every fault with its file and line; exit 1 if there are errors")
-    validate.add_argument(
-        "--audio", type=bool, default=True, help="decode every audio file (true|false)"
-    )
+    _add_audio(validate)
     verbs.add_subcommand("validate", validate, help="list every fault")
     fix = _verb_parser("drop what cannot be used, sort, rebuild spk2utt and utt2dur")
     verbs.add_subcommand("fix", fix, help="repair what can be repaired, and say what was dropped")
+    verbs.add_subcommand("shard", _shard_parser(), help="pack the audio into tar files")
+    verbs.add_subcommand("feats", feats_parser(), help="write features for Kaldi")
     return parser
 
 
@@ -37,13 +41,46 @@ def main(argv: list[str]) -> int:
         0 when the directory can be used, 1 when errors are left.
     """
     options = build_parser().parse_args(argv)
-    if options.verb == "validate":
-        return _validate(options.validate)
-    return _fix(options.fix)
+    actions = {"validate": _validate, "fix": _fix, "shard": _shard, "feats": feats}
+    return actions[options.verb](options[options.verb])
+
+
+def _shard_parser() -> ArgumentParser:
+    """The options of ``bbb data shard``."""
+    parser = _verb_parser(
+        "pack the utterances, shuffled, into tar files for webdataset, with the tables of a data "
+        "directory beside them: bbb train --data OUTPUT; the same command goes on after a kill"
+    )
+    _add_audio(parser)
+    parser.add_argument("--output", type=str, required=True, help="new folder for the tar files")
+    parser.add_argument(
+        "--shard_mb",
+        "--shard-mb",
+        type=PositiveFloat,
+        default=256.0,
+        help="samples of a tar file, in MB as 16-bit numbers; FLAC halves them",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the order")
+    parser.add_argument(
+        "--num_parts",
+        "--num-parts",
+        type=PositiveInt,
+        default=1,
+        help="processes that share the work; give all but the first --audio false",
+    )
+    parser.add_argument("--part", type=NonNegativeInt, default=0, help="which one this is, from 0")
+    return parser
+
+
+def _add_audio(parser: ArgumentParser) -> None:
+    """The option to look at the tables alone."""
+    parser.add_argument(
+        "--audio", type=bool, default=True, help="decode every audio file (true|false)"
+    )
 
 
 def _verb_parser(description: str) -> ArgumentParser:
-    """The options that both verbs have."""
+    """The options that all verbs have."""
     parser = ArgumentParser(description=description)
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument("dir", type=str, help="the data directory")
@@ -66,15 +103,41 @@ def _verb_parser(description: str) -> ArgumentParser:
 
 def _validate(options: Namespace) -> int:
     """List the faults."""
+    return _report(options.dir, _faults(options))
+
+
+def _faults(options: Namespace) -> list[Fault]:
+    """The faults, of the audio too where that is wanted."""
     with _progress("decoding", show=options.audio) as progress:
-        faults = validate_data_dir(
+        return validate_data_dir(
             options.dir,
             audio=options.audio,
             sample_rate=options.sample_rate,
             min_seconds=options.min_seconds,
             progress=progress,
         )
-    return _report(options.dir, faults)
+
+
+def _shard(options: Namespace) -> int:
+    """Pack a directory without errors."""
+    faults = _faults(options)
+    if any(fault.level == "error" for fault in faults):
+        return _report(options.dir, faults)
+    with _progress("packing", show=True) as progress:
+        packed = write_shards(
+            DataDir.read(options.dir),
+            options.output,
+            shard_mb=options.shard_mb,
+            seed=options.seed,
+            part=options.part,
+            num_parts=options.num_parts,
+            progress=progress,
+        )
+    if packed is None:
+        print(f"{options.output}: part {options.part} is done, others are missing")
+    else:
+        print(f"wrote {len(packed)} utterances to {options.output}")
+    return 0
 
 
 def _fix(options: Namespace) -> int:

@@ -11,6 +11,7 @@ from bbb.errors import ConfigError
 from bbb.speaker.ranks import launched_rank
 
 if TYPE_CHECKING:
+    from bbb.audio.archives import FeatureArchive
     from bbb.audio.datadir import DataDir
     from bbb.audio.features import FeatureConfig
     from bbb.speaker.xvector import XVector
@@ -20,6 +21,7 @@ _HELP = """Turn utterances into embeddings.
 Examples:
   bbb extract --model exp/x/best.ckpt --data data/eval --output exp/x/eval.npz
   bbb extract --model exp/b/best.ckpt --data data/eval --output exp/b/eval.ark --num-samples 10
+  bbb extract --model exp/x/best.ckpt --data data/eval --features feats --output exp/x/eval.npz
 
 By many processes: the same command for each with --num-parts N --part I (I from 0; under torchrun
 or srun neither is needed), and once with --num-parts N --merge when all are done.
@@ -32,6 +34,12 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--config", action="config", help="YAML file with any of the keys below")
     parser.add_argument("--model", type=str, required=True, help="checkpoint of bbb train")
     parser.add_argument("--data", type=str, required=True, help="Kaldi data directory")
+    parser.add_argument(
+        "--features",
+        type=Literal["audio", "feats"],
+        default="audio",
+        help="computed of the audio, or those in feats.scp (by vad.scp), which Kaldi made",
+    )
     parser.add_argument("--output", type=str, required=True, help=".npz, or .ark (writes .scp too)")
     parser.add_argument(
         "--num-samples", type=NonNegativeInt, default=0, help="weight draws; 0: the posterior mean"
@@ -99,26 +107,45 @@ def main(argv: list[str]) -> None:
         )
         raise ConfigError(msg)
     part, number = _share(args)
-    from bbb.audio.datadir import DataDir  # noqa: PLC0415 (slow, and --help needs none of it)
-    from bbb.scoring.embeddings import check_embeddings_path  # noqa: PLC0415
+    from bbb.scoring.embeddings import check_embeddings_path  # noqa: PLC0415 (slow; not for --help)
     from bbb.speaker.checkpoint import load_network  # noqa: PLC0415
     from bbb.speaker.parts import Parts  # noqa: PLC0415
 
     check_embeddings_path(args.output, covariances=args.covariance != "none")
     network, config = load_network(args.model)
-    data, output = DataDir.read(args.data), args.output
+    data, source = _source(args, config.features)
+    output = args.output
     if number > 1 or args.merge:
-        settings = (args.num_samples, args.covariance, args.seed)
+        settings = (args.num_samples, args.covariance, args.seed, args.features)
         parts = Parts(output, data, number, model=args.model, settings=settings)
         if args.merge:
             print(f"wrote {len(parts.merge())} embeddings to {output}")
             return
         data, output = parts.share(part), str(parts.path(part))
-    _extract(args, network, config.features, data, output)
+    _extract(args, network, source, data, output)
+
+
+def _source(
+    args: Namespace, features: "FeatureConfig"
+) -> "tuple[DataDir, FeatureConfig | FeatureArchive]":
+    """The utterances, and where their features come from."""
+    from bbb.audio.archives import FeatureArchive  # noqa: PLC0415 (slow)
+    from bbb.audio.datadir import DataDir  # noqa: PLC0415
+
+    if args.features == "audio":
+        return DataDir.read(args.data), features
+    archive = FeatureArchive(args.data, features)
+    data = archive.directory()
+    archive.check(data.utterances)
+    return data, archive
 
 
 def _extract(
-    args: Namespace, network: "XVector", features: "FeatureConfig", data: "DataDir", output: str
+    args: Namespace,
+    network: "XVector",
+    features: "FeatureConfig | FeatureArchive",
+    data: "DataDir",
+    output: str,
 ) -> None:
     """Embed the utterances of a directory and write them.
 

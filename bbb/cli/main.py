@@ -16,7 +16,7 @@ VERBS = {
     "calibrate": "turn scores into log-likelihood ratios",
     "fuse": "fuse score files of several systems",
     "evaluate": "print EER, min-DCF and their intervals of a score file",
-    "data": "validate or fix a Kaldi data directory",
+    "data": "validate, fix or pack a Kaldi data directory, write features",
 }
 
 _BIG = {"train", "extract"}  # verbs that make the same large tensors again and again

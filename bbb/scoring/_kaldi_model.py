@@ -2,23 +2,17 @@
 
 import os
 import re
-import struct
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bbb._ark import binary_entry, binary_place, binary_values
 from bbb._files import atomic_path
 from bbb.errors import FormatError
 
 Doubles = NDArray[np.float64]
-KINDS: dict[bytes, tuple[int, str]] = {
-    b"FV ": (1, "<f4"),
-    b"DV ": (1, "<f8"),
-    b"FM ": (2, "<f4"),
-    b"DM ": (2, "<f8"),
-}
 
 
 class _Reader:
@@ -61,18 +55,15 @@ class _Reader:
         return values
 
     def _binary_array(self, ndim: int, what: str) -> Doubles:
-        found, dtype = KINDS.get(self.data[self.at : self.at + 3], (0, "<f4"))
-        start = self.at + 3 + 5 * ndim
-        if found != ndim or len(self.data) < start:
+        place = binary_place(self.data, self.at)
+        if place is None or len(place.shape) != ndim or place.token.startswith(b"C"):
             self.fail(f"{what} at byte {self.at}", "other data; is it another file?")
-        # Each size is a byte that says 4, and four bytes.
-        shape = struct.unpack(f"<{'bi' * ndim}", self.data[self.at + 3 : start])[1::2]
-        num = int(np.prod(shape, dtype=np.int64)) if min(shape) > 0 else 0
-        self.at = start + num * np.dtype(dtype).itemsize
+        self.at = place.end
         if len(self.data) < self.at:
-            self.fail(f"{what} of shape {shape}", "the end of the file; copy it again")
-        values = np.frombuffer(self.data, dtype=dtype, count=num, offset=start)
-        return values.reshape(shape if num else (0,) * ndim).astype(np.float64)
+            self.fail(f"{what} of shape {place.shape}", "the end of the file; copy it again")
+        if min(place.shape) < 1:
+            return np.empty((0,) * ndim)
+        return binary_values(self.data, place).astype(np.float64)
 
     def _text_array(self, ndim: int, what: str) -> Doubles:
         match = re.compile(rb"\s*\[([^\[\]<>]*)\]").match(self.data, self.at)
@@ -146,9 +137,6 @@ def write_objects(
             rows = "\n  ".join(" ".join(map(repr, row)) for row in np.atleast_2d(item).tolist())
             parts.append(f" [{' ' if item.ndim == 1 else chr(10) + '  '}{rows} ]\n".encode())
         else:
-            kind = "DV" if item.ndim == 1 else "DM"
-            sizes = (byte for size in item.shape for byte in (4, size))
-            parts.append(f"{kind} ".encode() + struct.pack("<" + "bi" * item.ndim, *sizes))
-            parts.append(np.ascontiguousarray(item, dtype="<f8").tobytes())
+            parts.append(binary_entry(item.astype(np.float64)))
     with atomic_path(path) as temporary:
         temporary.write_bytes(b"".join(parts))

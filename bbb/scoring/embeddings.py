@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bbb._files import atomic_path, write_text
+from bbb._ark import Archive, ark_writer
+from bbb._scp import Scp
 from bbb.errors import ConfigError, DataError, FormatError, ShapeError
-from bbb.scoring._kaldi import ark_entry, ark_vectors, scp_vectors
 from bbb.scoring._npz import load_arrays, save_arrays
 from bbb.scoring._pairs import check_ids
 
@@ -129,7 +129,8 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         raise FormatError(msg)
     if file.suffix == ".npz":
         return _read_npz(file)
-    pairs = list(scp_vectors(file) if file.suffix == ".scp" else ark_vectors(file))
+    scp = Scp(file, 1) if file.suffix == ".scp" else None
+    pairs = list(Archive(file, 1)) if scp is None else [(key, scp.read(key)) for key in scp]
     if not pairs:
         msg = f"{file}:0: expected at least one embedding, got an empty file; extract them again"
         raise FormatError(msg)
@@ -186,13 +187,9 @@ def write_embeddings(path: str | os.PathLike[str], embeddings: Embeddings) -> No
             arrays["covariances"] = embeddings.covariances
         save_arrays(file, arrays)
         return
-    ark, lines, position = file.with_suffix(".ark"), [], 0
-    with atomic_path(ark) as temporary, temporary.open("wb") as stream:
+    with ark_writer(file.with_suffix(".ark")) as put:
         for key, row in zip(embeddings.ids, embeddings.embeddings, strict=True):
-            name, vector = ark_entry(key, row)
-            lines.append(f"{key} {ark}:{position + len(name)}\n")
-            position += stream.write(name + vector)
-    write_text(file.with_suffix(".scp"), "".join(lines))
+            put(key, row)
 
 
 def _named(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from bbb.audio.augment import AugmentConfig
-from bbb.audio.dataset import ChunkConfig
+from bbb.audio.chunks import ChunkConfig
 from bbb.audio.features import FeatureConfig
 from bbb.audio.specaugment import SpecAugmentConfig
 from bbb.errors import ConfigError
@@ -194,6 +194,8 @@ class TrainConfig:
 
     Attributes:
         data: Kaldi data directory to train on.
+        source: "audio", or "feats" for the raw features that Kaldi left in ``data``, ``feats.scp``
+            and ``vad.scp``; then nothing can be augmented but by ``spec_augment``.
         output: Experiment folder: checkpoints, resolved configuration, versions, metrics.
         max_steps: Updates of the whole schedule.
         seed: Of initial weights, batches and weight draws.
@@ -208,6 +210,9 @@ class TrainConfig:
         keep_steps: Steps whose checkpoint is kept as ``step=N.ckpt``.
         average: ``best.ckpt`` holds the mean weights of the last so many of these checkpoints; 0:
             the last weights.
+        cache_gb: Memory in which each process may keep the speech, in GB; of more speech nothing is
+            kept, and chunks are read from their files each time (0: always). Null: half of the
+            machine's memory, shared by its ``devices``.
         workers: Processes that make batches; 0 makes them in the training process.
         threads: CPU threads of the training process; null for torch's default.
         accelerator: Lightning's: "auto", "cpu", "gpu" ...
@@ -220,6 +225,7 @@ class TrainConfig:
 
     data: str
     output: str
+    source: Literal["audio", "feats"] = "audio"
     max_steps: int = 1000
     seed: int = 0
     features: FeatureConfig = field(default_factory=FeatureConfig)
@@ -232,6 +238,7 @@ class TrainConfig:
     checkpoint_every: int = 100
     keep_steps: tuple[int, ...] = ()
     average: int = 0
+    cache_gb: float | None = None
     workers: int = 1
     threads: int | None = None
     accelerator: str = "auto"
@@ -251,6 +258,9 @@ class TrainConfig:
                 "train: needs max_steps >= 1, checkpoint_every >= 1 and workers >= 0, got "
                 f"{self.max_steps}, {self.checkpoint_every} and {self.workers}"
             )
+            raise ConfigError(msg)
+        if self.cache_gb is not None and not self.cache_gb >= 0:
+            msg = f"train: cache_gb is at least 0, or null to choose, got {self.cache_gb}"
             raise ConfigError(msg)
         if self.threads is not None and self.threads < 1:
             msg = f"train: threads is at least 1, or null for torch's default, got {self.threads}"

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bbb.audio.archives import FeatureArchive
 from bbb.audio.datadir import DataDir
-from bbb.audio.features import FeatureConfig, utterance_features
+from bbb.audio.features import FeatureConfig, naming, utterance_features
 from bbb.audio.waveform import load_utterance
 from bbb.convert import sample_deterministic
 from bbb.errors import ConfigError, DataError
@@ -20,7 +21,7 @@ from bbb.speaker.xvector import XVector
 def extract_embeddings(
     network: XVector,
     data: DataDir,
-    features: FeatureConfig,
+    features: FeatureConfig | FeatureArchive,
     *,
     num_samples: int = 0,
     covariance: Literal["none", "diagonal", "full"] = "diagonal",
@@ -37,7 +38,7 @@ def extract_embeddings(
     Args:
         network: The extractor; put in eval mode, and back, while it runs.
         data: Utterances.
-        features: As in training.
+        features: As in training; or an archive that has them, and then no audio is opened.
         num_samples: Weight draws; 0 uses the posterior mean, the only choice for a plain network.
         covariance: Keep the "diagonal", shape (utterances, dim), the "full" covariances of shape
             (utterances, dim, dim), or "none"; only with at least 2 draws.
@@ -104,18 +105,13 @@ def _check(network: XVector, num_samples: int, max_frames: int) -> None:
         raise ConfigError(msg)
 
 
-def _features(data: DataDir, utterance: str, config: FeatureConfig) -> Tensor:
-    """Features of an utterance, shape (frames, dim).
-
-    Raises:
-        DataError: If there are none; names the utterance.
-    """
-    waveform = load_utterance(data, utterance, config.sample_rate)
-    try:
-        return utterance_features(waveform, config)
-    except DataError as error:
-        msg = f"{data.path}: utterance '{utterance}': {error}"
-        raise DataError(msg) from error
+def _features(data: DataDir, utterance: str, source: FeatureConfig | FeatureArchive) -> Tensor:
+    """Features of an utterance, shape (frames, dim); where there are none, DataError names it."""
+    if isinstance(source, FeatureArchive):
+        return source.features(utterance)
+    waveform = load_utterance(data, utterance, source.sample_rate)
+    with naming(data.path, utterance):
+        return utterance_features(waveform, source)
 
 
 class _Moments:

@@ -82,7 +82,13 @@ def check_same_run(config: TrainConfig, folder: Path) -> None:
         msg = f"{file}: not the YAML that bbb train wrote ({reason}); choose another output"
         raise ConfigError(msg) from error
     now = _flat(plain(config))
+    for key, value in _flat(plain(TrainConfig(data="", output=""))).items():
+        # A setting that did not exist yet had what is its default now.
+        if key in now and key.rpartition(".")[0] not in earlier:
+            earlier.setdefault(key, value)
     free = _FREE - ({"checkpoint_every"} if config.average else set())
+    if config.augment.changes_sound:
+        free |= {"cache_gb"}  # the same spans, from memory or from files
     differ = [
         f"{key} ({earlier.get(key)} there, {now.get(key)} now)"
         for key in sorted(earlier.keys() | now.keys())

@@ -16,6 +16,8 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
 from bbb._module import make_callable
+from bbb.audio.archives import FeatureArchive
+from bbb.audio.cache import memory_limit
 from bbb.audio.datadir import DataDir
 from bbb.audio.dataset import ChunkBatches
 from bbb.errors import ConfigError, DataError
@@ -91,13 +93,17 @@ def train(config: TrainConfig) -> Path:
 def _build(config: TrainConfig, trainer: pl.Trainer) -> SpeakerModule:
     """Network and data, everything checked."""
     network, start = _initial_network(config)
+    feats = config.source == "feats"
+    archive = FeatureArchive(config.data, config.features) if feats else None
     chunks = ChunkBatches(
-        DataDir.read(config.data),
+        archive.directory() if archive else DataDir.read(config.data),
         config.features,
         config.chunks,
         config.augment,
         spec_augment=config.spec_augment,
         seed=config.seed,
+        memory=_memory(config),
+        archive=archive,
     )
     with Progress("reading speech", shown=trainer.is_global_zero) as progress:
         chunks.prepare(progress.update)
@@ -107,6 +113,14 @@ def _build(config: TrainConfig, trainer: pl.Trainer) -> SpeakerModule:
     if start is not None:
         load_weights(module.head, module_state(start, "head"), str(config.start_checkpoint))
     return module
+
+
+def _memory(config: TrainConfig) -> float:
+    """Bytes in which this process may keep the speech."""
+    if config.cache_gb is not None:
+        return config.cache_gb * 1e9
+    # Of all memory, not of what is free: a resumed training must choose as the first start did.
+    return memory_limit() / 2 / config.devices
 
 
 def _initial_network(config: TrainConfig) -> tuple[XVector, dict[str, Any] | None]:

@@ -10,9 +10,10 @@ corpus_flags() {
     train_flags+=(--config "$narrow")
   fi
   if [[ -n $musan ]]; then
-    train_flags+=(--augment.noise_dir "$data/musan")
+    train_flags+=(--augment.noise_dir "$data/musan/noise" --augment.music_dir "$data/musan/music"
+      --augment.babble_dir "$data/musan/speech")
   else
-    train_flags+=(--augment.noise_prob 0)
+    train_flags+=(--augment.noise_prob 0 --augment.music_prob 0 --augment.babble_prob 0)
   fi
   if [[ -n $rirs ]]; then
     train_flags+=(--augment.rir_dir "$data/rirs/rir")
@@ -30,8 +31,7 @@ corpus_flags() {
 # prepare_augmentation: what --musan and --rirs name, as folders for bbb train.
 prepare_augmentation() {
   if [[ -n $musan ]]; then
-    once "$data/musan/music/wav.scp" prep musan prepare --source "$musan" --output "$data/musan" \
-      --kinds noise music
+    once "$data/musan/speech/wav.scp" prep musan prepare --source "$musan" --output "$data/musan"
   fi
   if [[ -n $rirs ]]; then
     once "$data/rirs/rir/mediumroom/wav.scp" prep rirs_noises prepare --source "$rirs" \

@@ -10,6 +10,7 @@ from bbb.audio.augment import (
     load_folder,
     reverberate,
 )
+from bbb.audio.sounds import SoundFolder
 from bbb.errors import ConfigError, DataError
 
 RATE = 16000
@@ -187,6 +188,124 @@ def test_rooms_come_before_noise(voice, folders):
     assert augmenter.noises == []
 
 
+def sounds_in(folder, names, level=0.1):
+    """A folder of 2 s of noise per name."""
+    folder.mkdir()
+    for seed, name in enumerate(names):
+        soundfile.write(folder / name, level * white(2 * RATE, seed), RATE, subtype="FLOAT")
+    return str(folder)
+
+
+@pytest.mark.parametrize("options", [{}, {"rir_prob": 0.5}, {"noise_prob": 0.3, "rir_prob": 0.5}])
+def test_new_kinds_left_out_change_nothing(voice, folders, options):
+    """The batches of trainings from before there were music, babble and gaps."""
+    config = AugmentConfig(noise_dir=folders[0], rir_dir=folders[1], **options)
+    augmenter, speech = Augmenter(config, RATE), voice(0.5)
+    for seed in range(20):
+        rng, old = np.random.default_rng(seed), np.random.default_rng(seed)
+        rooms, noisy = old.random(2) < (config.rir_prob, config.noise_prob)
+        choice = old.integers(0, (max(1, len(augmenter.rirs)), max(1, len(augmenter.noises))))
+        snr_db, expected = old.uniform(0.0, 20.0), speech
+        if rooms:
+            expected = reverberate(expected, augmenter.rirs[choice[0]])
+        if noisy:
+            expected = add_noise(expected, augmenter.noises[choice[1]], snr_db, old)
+        np.testing.assert_array_equal(augmenter(speech, rng), expected)
+        assert rng.random() == old.random()
+
+
+def test_music_is_a_stretch_of_a_file_at_its_ratio(voice, tmp_path):
+    folder = sounds_in(tmp_path / "music", ["a.wav"])
+    config = AugmentConfig(music_dir=folder, music_prob=1.0, music_snr_db=(6.0, 9.0))
+    augmenter, speech, music = Augmenter(config, RATE), voice(0.5), load_folder(folder, RATE)[0]
+    starts = set()
+    for seed in range(20):
+        added = augmenter(speech, np.random.default_rng(seed)) - speech
+        assert 5.9 < power_db(speech) - power_db(added) < 9.1
+        start = int(np.argmax(np.correlate(music, added)))
+        starts.add(start)
+        stretch = music[start : start + len(added)]
+        np.testing.assert_allclose(added / np.std(added), stretch / np.std(stretch), atol=1e-3)
+    assert len(starts) > 15
+
+
+def test_babble_is_several_speakers_each_at_its_ratio(voice, tmp_path):
+    folder = sounds_in(tmp_path / "speech", [f"{k}.wav" for k in range(9)])
+    options = {"babble_dir": folder, "babble_prob": 1.0, "babble_snr_db": (15.0, 15.0)}
+    augmenter, speech = Augmenter(AugmentConfig(**options), RATE), voice(0.5)
+    added = [augmenter(speech, np.random.default_rng(seed)) - speech for seed in range(200)]
+    # Stretches of noise do not correlate, so that their powers add.
+    numbers = np.array([10 ** ((15.0 - power_db(speech) + power_db(a)) / 10) for a in added])
+    assert set(np.round(numbers).astype(int)) == {3, 4, 5, 6, 7}
+    # Four standard errors of a uniform number of 3 to 7: a false alarm in 16,000 seeds.
+    assert numbers.mean() == pytest.approx(5.0, abs=4 * np.sqrt(2 / 200))
+
+
+def test_noises_come_one_after_another(voice, tmp_path):
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", white(RATE // 4), RATE, subtype="FLOAT")
+    options = {"noise_dir": str(folder), "noise_prob": 1.0, "min_snr_db": 5.0, "max_snr_db": 5.0}
+    config = AugmentConfig(**options, noise_gap=0.5)
+    augmenter, speech = Augmenter(config, RATE), voice(3.0)
+    phases = set()
+    for seed in range(10):
+        added = augmenter(speech, np.random.default_rng(seed)) - speech
+        quiet = np.abs(added) < 1e-5
+        # A quarter of a second of noise, half a second of nothing, over and over.
+        period = 3 * RATE // 4
+        np.testing.assert_allclose(added[period:], added[:-period], atol=1e-6)
+        assert quiet.mean() == pytest.approx(2 / 3, abs=0.02)
+        phases.add(int(np.flatnonzero(~quiet)[0]))
+        loud = added[~quiet]
+        assert power_db(speech) - power_db(loud) == pytest.approx(5.0, abs=0.2)
+    assert len(phases) > 5
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_shares_of_the_four_kinds(voice, folders, tmp_path, exclusive, monkeypatch):
+    speech = sounds_in(tmp_path / "speech", ["a.wav"])
+    shares = (0.1, 0.2, 0.15, 0.25)
+    config = AugmentConfig(
+        rir_dir=folders[1],
+        noise_dir=folders[0],
+        music_dir=speech,
+        babble_dir=speech,
+        **dict(zip(("rir_prob", "noise_prob", "music_prob", "babble_prob"), shares, strict=True)),
+        exclusive=exclusive,
+    )
+    augmenter, rng = Augmenter(config, RATE), np.random.default_rng(0)
+    chosen = np.array([augmenter._choose(rng) for _ in range(4000)])
+    # Four standard errors, of nine numbers: a false alarm in 1,700 seeds.
+    for share, expected in zip(chosen.mean(axis=0), shares, strict=True):
+        assert share == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 4000))
+    together = chosen.sum(axis=1)
+    assert (together.max() == 1) if exclusive else (together.max() > 1)
+    # And what is chosen is what happens.
+    called = []
+    monkeypatch.setattr(Augmenter, "_choose", lambda *_: [False, False, True, False])
+    monkeypatch.setattr(augmenter._music, "stretch", lambda n, _: called.append(n) or white(n))
+    assert not np.array_equal(augmenter(voice(0.1), rng), voice(0.1))
+    assert called == [RATE // 10]
+
+
+def test_a_folder_of_sounds_is_read_when_it_is_needed(tmp_path):
+    folder = sounds_in(tmp_path / "music", ["a.wav", "b.flac"][:1])
+    soundfile.write(tmp_path / "music" / "c.wav", white(800, seed=5), 8000, subtype="FLOAT")
+    sounds, rng = SoundFolder(folder, RATE), np.random.default_rng(0)
+    stretches = [sounds.stretch(8000, rng) for _ in range(20)]
+    assert all(s.shape == (8000,) and s.dtype == np.float32 for s in stretches)
+    # The second file has 0.1 s at another rate, and is repeated.
+    short = [s for s in stretches if np.array_equal(s[:1600], s[1600:3200])]
+    assert 3 < len(short) < 17
+    np.testing.assert_array_equal(short[0][:1600], load_folder(folder, RATE)[1])
+    (tmp_path / "music" / "a.wav").write_text("no audio")
+    with pytest.raises(DataError, match=r"a.wav: not readable as audio"):
+        [sounds.stretch(8000, rng) for _ in range(20)]
+    with pytest.raises(DataError, match=r"no audio files"):
+        SoundFolder(str(tmp_path / "nowhere"), RATE)
+
+
 def test_nothing_asked_for_nothing_done(voice):
     speech = voice(0.1)
     config = AugmentConfig(speeds=(0.9, 1.0))
@@ -202,6 +321,19 @@ def test_nothing_asked_for_nothing_done(voice):
         ({"noise_prob": 0.5}, "noise_prob is 0.5 but noise_dir is not set; set it"),
         ({"rir_prob": 0.5}, "rir_prob is 0.5 but rir_dir is not set"),
         ({"min_snr_db": 10.0, "max_snr_db": 5.0}, "needs min_snr_db <= max_snr_db"),
+        ({"music_prob": 0.5}, "music_prob is 0.5 but music_dir is not set"),
+        ({"babble_dir": "x", "babble_prob": -0.5}, r"babble_prob is a probability in \[0, 1\]"),
+        ({"music_snr_db": (9.0, 5.0)}, "music_snr_db are the lowest and the highest, got 9.0"),
+        ({"babble_speakers": (0, 3)}, "babble_speakers are the lowest and the highest, got 0"),
+        ({"noise_gap": -1.0}, "noise_gap is in seconds, at least 0, got -1.0"),
+        (
+            {
+                **dict.fromkeys(("music_dir", "babble_dir"), "x"),
+                **dict.fromkeys(("music_prob", "babble_prob"), 0.6),
+                "exclusive": True,
+            },
+            r"sum to at most 1, got \(0.0, 0.0, 0.6, 0.6\)",
+        ),
         ({"speeds": ()}, "speeds are one or more different factors"),
         ({"speeds": (1.0, 1.0)}, "speeds are one or more different factors"),
         ({"speeds": (0.1,)}, "speeds lie between 0.5 and 2"),

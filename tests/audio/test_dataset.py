@@ -10,10 +10,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from bbb.audio.augment import AugmentConfig, change_speed
+from bbb.audio.balance import SpeakerBalance
 from bbb.audio.datadir import DataDir, Segment
 from bbb.audio.dataset import ChunkBatches, ChunkConfig
 from bbb.audio.features import FeatureConfig, utterance_features
 from bbb.audio.specaugment import SpecAugmentConfig
+from bbb.audio.utterances import Utterances
 from bbb.audio.waveform import load_utterance
 from bbb.errors import ConfigError, DataError
 
@@ -154,7 +156,8 @@ def test_rows_have_random_numbers_of_their_own(make_corpus):
     # One utterance a speaker and room for 200 starts: no two of 200 rows agree for long.
     chunks = ChunkConfig(batch_size=2, min_frames=5, max_frames=5, batches_per_epoch=100)
     batches = ChunkBatches(make_corpus(2, 1, seconds=2.1), FEATURES, chunks)
-    whole = [batches._whole_features(utterance, 0) for utterance in batches.data.utterances]
+    data = batches.utterances
+    whole = [utterance_features(data.read(index), FEATURES) for index in range(len(data))]
     starts = []
     for features, labels in all_batches(batches):
         windows = [whole[label].unfold(0, 5, 1).transpose(1, 2) for label in labels.tolist()]
@@ -172,12 +175,61 @@ def test_cache_does_not_change_the_batches(make_corpus, augment):
     data = make_corpus(seconds=0.4)
     cached = ChunkBatches(data, FEATURES, CHUNKS, augment)
     assert same(
-        all_batches(cached), all_batches(ChunkBatches(data, FEATURES, CHUNKS, augment, cache=False))
+        all_batches(cached), all_batches(ChunkBatches(data, FEATURES, CHUNKS, augment, memory=0))
     )
     assert same(all_batches(cached), all_batches(cached))
     prepared = ChunkBatches(data, FEATURES, CHUNKS, augment)
     prepared.prepare()
     assert same(all_batches(cached), all_batches(prepared))
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_without_memory_only_the_span_is_read(make_corpus, augment, monkeypatch, noise):
+    data = make_corpus(seconds=12.0)
+    config = dataclasses.replace(augment, speeds=(1.0, 1.1)) if noise else None
+    batches = ChunkBatches(data, FEATURES, CHUNKS, config, memory=0)
+    read, sizes = Utterances.read, []
+
+    def spy(self, index, start=0, size=None):
+        sizes.append(len(samples := read(self, index, start, size)))
+        return samples
+
+    monkeypatch.setattr(Utterances, "read", spy)
+    batches.prepare()
+    assert sizes == []
+    all_batches(batches)
+    # Three seconds, which the normalisation looks at, are longer than one and a half chunks.
+    assert set(sizes) <= {3 * RATE, round(3.3 * RATE)}
+    assert len(sizes) == 24
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_speech_is_kept_where_it_fits(make_corpus, augment, caplog, noise):
+    data, config = make_corpus(), augment if noise else None
+    # Six utterances of a second: 16 bits a sample, or 8 numbers of 32 bits in 101 frames at most.
+    needed = 6 * RATE * 2 if noise else 6 * 8 * 101 * 4
+    assert ChunkBatches(data, FEATURES, CHUNKS, config, memory=needed).keeps
+    assert not ChunkBatches(data, FEATURES, CHUNKS, config, memory=0).keeps
+    assert not caplog.records
+    batches = ChunkBatches(data, FEATURES, CHUNKS, config, memory=needed - 6 * 8 * 4)
+    assert not batches.keeps
+    assert len(all_batches(batches)) == 6
+    [record] = caplog.records
+    assert "0.0 GB of speech do not fit into the 0.0 GB of memory" in record.getMessage()
+
+
+def test_utterances_are_drawn_as_by_choice(make_corpus, uneven):
+    for data in (make_corpus(3, 4), uneven):
+        for by_duration in (True, False):
+            table = Utterances(data, RATE)
+            balance = SpeakerBalance(table, 2, by_duration=by_duration, seed=0)
+            for speaker, name in enumerate(table.speakers):
+                own = [data.utterances.index(utterance) for utterance in data.spk2utt[name]]
+                weights = table.samples[own] if by_duration else np.ones(len(own))
+                one, two = (np.random.default_rng(speaker) for _ in range(2))
+                drawn = [balance.utterance(speaker, one) for _ in range(50)]
+                share = weights / weights.sum()
+                assert drawn == [own[two.choice(len(own), p=share)] for _ in range(50)]
 
 
 def test_progress_of_preparing_is_told(make_corpus):
@@ -284,13 +336,13 @@ def test_utterances_are_picked_as_asked(uneven, pick, share, monkeypatch):
     chunks = ChunkConfig(batch_size=2, min_frames=5, max_frames=5, batches_per_epoch=400, pick=pick)
     batches = ChunkBatches(uneven, FEATURES, chunks)
     picked = Counter()
-    whole = batches._whole_features
+    chunk = batches._chunk
 
-    def spy(utterance, speed):
-        picked[utterance] += 1
-        return whole(utterance, speed)
+    def spy(utterance, *rest):
+        picked[batches.utterances.names[utterance]] += 1
+        return chunk(utterance, *rest)
 
-    monkeypatch.setattr(batches, "_whole_features", spy)
+    monkeypatch.setattr(batches, "_chunk", spy)
     all_batches(batches)
     assert picked["b-1"] == 400
     # Four standard deviations of a binomial: false alarms 1 in 16000.
@@ -328,7 +380,7 @@ def test_segments(make_corpus):
     cut = DataDir(whole.path, whole.wavs, {u: u[:4] for u in segments}, segments)
     plain = ChunkBatches(cut, FEATURES, CHUNKS)
     assert len(all_batches(plain)) == 6
-    assert plain._samples.tolist() == [8000] * 8
+    assert plain.utterances.samples.tolist() == [8000] * 8
 
 
 def test_a_silent_span_of_a_long_recording_is_avoided(tmp_path, voice, augment):
@@ -407,6 +459,7 @@ def test_silence_names_its_utterance(make_corpus, tmp_path, augment):
         ({"batches_per_epoch": -1}, "batch_size and batches_per_epoch are at least 1"),
         ({"pick": "best"}, "pick is 'duration' or 'uniform', got 'best'"),
         ({"span_factor": 0.5}, "span_factor is at least 1, got 0.5"),
+        ({"order": "any"}, "order is 'speakers' or 'sequence', got 'any'"),
     ],
 )
 def test_options_out_of_range(options, message):

@@ -94,6 +94,29 @@ def test_fix_with_short_utterances(corpus, capsys):
     assert "no utterance would be left" in err
 
 
+def test_shard_packs_a_sound_directory(corpus, tmp_path, capsys):
+    words = ["data", "shard", str(corpus.path), "--output", str(tmp_path / "out")]
+    words += ["--shard-mb", "0.07", "--num-parts", "2", "--audio", "false", "--part"]
+    assert main([*words, "1"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/out: part 1 is done, others are missing\n"
+    assert main([*words, "0"]) == 0
+    assert capsys.readouterr().out == f"wrote 4 utterances to {tmp_path}/out\n"
+    packed = DataDir.read(tmp_path / "out")
+    assert packed.utt2spk == corpus.utt2spk
+    assert sorted(path.name for path in packed.path.glob("*.tar")) == ["00000.tar", "00001.tar"]
+    assert main(["data", "validate", str(packed.path)]) == 0
+
+
+def test_shard_refuses_faults_and_other_folders(corpus, tmp_path, capsys):
+    words = ["data", "shard", str(corpus.path), "--output"]
+    assert main([*words, str(corpus.path)]) == 1
+    assert "holds other files; choose an empty or a new folder" in capsys.readouterr().err
+    (tmp_path / "b-1.wav").write_bytes(b"")
+    assert main([*words, str(tmp_path / "out")]) == 1
+    assert "b-1.wav: the file is empty" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_folder(tmp_path, capsys):
     assert main(["data", "validate", str(tmp_path / "nowhere")]) == 1
     assert "wav.scp:0: error: no such file" in capsys.readouterr().out

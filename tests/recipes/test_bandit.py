@@ -277,7 +277,9 @@ def done(folder):
 
 
 def test_plan_of_the_training_steps():
-    settings = Settings(minibatches=3, early=4, late_minibatches=2, decay=0.5, lr=0.1, greedy_lr=0.2)
+    settings = Settings(
+        minibatches=3, early=4, late_minibatches=2, decay=0.5, lr=0.1, greedy_lr=0.2
+    )
     numbers = [number for mushroom in range(7) for number in settings.training_steps(mushroom)]
     assert numbers == list(range(4 * 3 + 3 * 2))
     assert [settings.step_size("bbb", mushroom) for mushroom in (0, 3, 15)] == [0.1, 0.1, 0.05]

@@ -117,7 +117,7 @@ def test_each_domain_is_tested_on_the_other(tmp_path):
 
 
 def make_sounds(folder):
-    """A noise, a piece of music and two rooms, in the layouts of MUSAN and RIRS_NOISES."""
+    """Noise, music, speech and two rooms, in the layouts of MUSAN and RIRS_NOISES."""
     rng = np.random.default_rng(0)
 
     def write(path):
@@ -127,6 +127,7 @@ def make_sounds(folder):
 
     write("musan/noise/free-sound/noise-free-sound-0000.wav")
     write("musan/music/fma/music-fma-0000.wav")
+    write("musan/speech/librivox/speech-librivox-0000.wav")
     (folder / "musan/music/fma/ANNOTATIONS").write_text("music-fma-0000 Pop N someone\n")
     for size in ("small", "medium"):
         path = f"RIRS_NOISES/simulated_rirs/{size}room"
@@ -143,8 +144,9 @@ def test_modern_configuration_with_noise_and_rooms_at_8_khz(tmp_path):
     result = run("voxceleb", *words, *sounds, "--stop-stage", "4", folder=tmp_path)
     assert result.returncode == 0, result.stderr
     config = yaml.safe_load((tmp_path / "exp/bayesian_li2020/config.yaml").read_text())
-    assert config["augment"]["noise_prob"] > 0
-    assert config["augment"]["rir_prob"] > 0
+    assert all(
+        config["augment"][f"{kind}_prob"] > 0 for kind in ("noise", "rir", "music", "babble")
+    )
     assert config["features"]["sample_rate"] == 8000
     assert config["features"]["num_mels"] == 40
     assert config["network"]["head"] == "aam"

@@ -93,7 +93,7 @@ def test_a_failed_write_leaves_the_old_pair(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bbb.scoring.embeddings.ark_entry", full)
+    monkeypatch.setattr("bbb._ark.binary_entry", full)
     with pytest.raises(OSError, match="No space left"):
         write_embeddings(tmp_path / "x.ark", Embeddings(("other",), np.zeros((1, 2))))
     assert read_embeddings(tmp_path / "x.scp").ids == IDS
@@ -238,7 +238,7 @@ class TestBrokenFiles:
         with pytest.raises(FormatError, match=r"x\.ark:0"):
             read_embeddings(tmp_path / "x.ark")
 
-    @pytest.mark.parametrize("line", ["a", "a cat x.ark |", "a |cat", "a x.ark:5[0:2]"])
+    @pytest.mark.parametrize("line", ["a", "a cat x.ark |", "a |cat", "a x.ark:5[0:2,0:1]"])
     def test_scp_lines(self, line: str, tmp_path: Path) -> None:
         (tmp_path / "x.scp").write_text(f"{line}\n")
         with pytest.raises(FormatError, match=r"x.scp:1: expected '<id> <path>:<offset>'"):

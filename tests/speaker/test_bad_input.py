@@ -104,6 +104,18 @@ def test_a_missing_data_directory_is_named(make_config: Make, tmp_path: Path) ->
         train(make_config(data=str(tmp_path / "nowhere")))
 
 
+@pytest.mark.parametrize(
+    ("changes", "memory"),
+    [({}, 4e9), ({"devices": 5}, 0.8e9), ({"cache_gb": 0.0}, 0.0), ({"cache_gb": 2.5}, 2.5e9)],
+)
+def test_memory_for_speech_is_half_of_the_machine_or_as_asked(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], memory: float
+) -> None:
+    module = sys.modules["bbb.speaker.train"]
+    monkeypatch.setattr(module, "memory_limit", lambda: 8e9)
+    assert module._memory(make_config(**changes)) == memory
+
+
 def test_speakers_of_one_utterance_and_utterances_shorter_than_a_chunk(
     tmp_path: Path, make_config: Make, corpus: DataDir, steps: Any
 ) -> None:

@@ -41,6 +41,8 @@ def config(**options: Any) -> TrainConfig:
         (config, {"checkpoint_every": 0}, "checkpoint_every >= 1"),
         (config, {"workers": -1}, "workers >= 0, got 1000, 100 and -1"),
         (config, {"threads": 0}, "threads is at least 1"),
+        (config, {"cache_gb": -1.0}, "cache_gb is at least 0, or null to choose, got -1.0"),
+        (config, {"cache_gb": math.nan}, "cache_gb is at least 0"),
         (config, {"keep_steps": (5, 1001)}, r"keep_steps \[1001\] are not within 1 .. 1000"),
         (config, {"keep_steps": (0,)}, r"keep_steps \[0\]"),
         (config, {"average": 11}, r"average is from 0 to 10, .* \(checkpoint_every 100\), got 11"),

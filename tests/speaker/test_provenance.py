@@ -1,5 +1,6 @@
 """What is written beside a checkpoint, and that it can be read back into the same training."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,12 +13,15 @@ import pytest
 import torch
 import yaml
 
+from bbb.audio.augment import AugmentConfig
+from bbb.audio.specaugment import SpecAugmentConfig
 from bbb.cli.train import make_parser
 from bbb.errors import ConfigError
 from bbb.speaker.config import BayesConfig, OptimConfig, TrainConfig
 from bbb.speaker.provenance import check_same_run, git_hash, write_provenance
 
 Make = Callable[..., TrainConfig]
+NOISE = {"noise_dir": "noise", "noise_prob": 0.5}
 
 
 def test_config_yaml_gives_the_same_configuration_to_bbb_train(
@@ -39,7 +43,7 @@ def test_config_yaml_holds_plain_types(make_config: Make, tmp_path: Path) -> Non
     assert read["keep_steps"] == [3]
     assert read["features"]["num_ceps"] == 8
     assert read["spec_augment"] is None
-    assert list(read)[:3] == ["data", "output", "max_steps"]  # in the order of the documentation
+    assert list(read)[:3] == ["data", "output", "source"]  # in the order of the documentation
 
 
 def test_versions_json_holds_seed_revision_and_packages(make_config: Make, tmp_path: Path) -> None:
@@ -100,6 +104,29 @@ def test_all_keys_that_differ_are_named(make_config: Make, tmp_path: Path) -> No
     message = r"optim.lr \(0.02 there, 0.5 now\); seed \(1 there, 5 now\); choose another output"
     with pytest.raises(ConfigError, match=message):
         check_same_run(other, tmp_path)
+
+
+def test_settings_that_are_new_had_their_default(make_config: Make, tmp_path: Path) -> None:
+    write_provenance(config := make_config(), tmp_path)
+    file = tmp_path / "config.yaml"
+    values = yaml.safe_load(file.read_text())
+    del values["average"], values["chunks"]["order"]
+    file.write_text(yaml.safe_dump(values))
+    check_same_run(config, tmp_path)
+    with pytest.raises(ConfigError, match=r"average \(0 there, 1 now\)"):
+        check_same_run(dataclasses.replace(config, average=1), tmp_path)
+    # What was switched off had no settings.
+    on = dataclasses.replace(config, spec_augment=SpecAugmentConfig())
+    with pytest.raises(ConfigError, match=r"spec_augment.freq_masks \(None there, 1 now\)"):
+        check_same_run(on, tmp_path)
+
+
+def test_where_speech_is_kept_matters_without_noise_only(make_config: Make, tmp_path: Path) -> None:
+    for augment, free in ((AugmentConfig(), False), (AugmentConfig(**NOISE), True)):
+        config = make_config(augment=augment)
+        write_provenance(config, tmp_path)
+        with contextlib.nullcontext() if free else pytest.raises(ConfigError, match="cache_gb"):
+            check_same_run(dataclasses.replace(config, cache_gb=0.0), tmp_path)
 
 
 def test_infinity_is_kept(make_config: Make, tmp_path: Path) -> None:

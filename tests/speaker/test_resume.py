@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from bbb.audio.datadir import DataDir
+from bbb.audio.dataset import ChunkConfig
 from bbb.audio.specaugment import SpecAugmentConfig
 from bbb.errors import ConfigError
 from bbb.speaker.checkpoint import read_checkpoint
@@ -44,6 +45,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "random": RANDOM,
     "worker": {"workers": 1, **RANDOM},
+    # Epochs of 2 batches, so that the kill comes in the middle of the fourth.
+    "sequence": {
+        "chunks": ChunkConfig(batch_size=5, min_frames=32, max_frames=40, order="sequence"),
+        "cache_gb": 0.0,
+        "workers": 1,
+    },
     "write": RANDOM,
     "end": RANDOM,
 }
@@ -116,7 +123,8 @@ def killed(
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [("plain", 4), ("random", 4), ("worker", 4), ("write", 4), ("end", 12)]
+    ("name", "step"),
+    [("plain", 4), ("random", 4), ("worker", 4), ("sequence", 4), ("write", 4), ("end", 12)],
 )
 def test_the_same_command_after_a_kill_ends_with_the_same_weights(
     killed: dict[str, TrainConfig], tmp_path: Path, weights: Weights, name: str, step: int

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bbb.audio.datadir import DataDir
+from bbb.audio.shards import write_shards
 from bbb.audio.specaugment import SpecAugmentConfig
 from bbb.errors import ConfigError
 from bbb.layers import BayesConv1d, BayesianLayer
@@ -170,6 +172,15 @@ def test_a_seed_names_the_weights_to_the_last_bit(make_config: Make, weights: We
 def test_workers_do_not_matter(make_config: Make, weights: Weights) -> None:
     here = weights(train(make_config("a", **DRAWING)))
     assert same(here, weights(train(make_config("b", **DRAWING, workers=1))))
+
+
+def test_shards_are_read_like_the_files_that_they_are_of(
+    make_config: Make, corpus: DataDir, tmp_path: Path, weights: Weights
+) -> None:
+    packed = write_shards(corpus, tmp_path / "shards", shard_mb=0.03)
+    assert packed is not None
+    files = weights(train(make_config("a", **DRAWING)))
+    assert same(files, weights(train(make_config("b", **DRAWING, data=str(packed.path)))))
 
 
 def test_the_callers_random_state_is_left_alone(make_config: Make) -> None:
