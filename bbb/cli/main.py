@@ -47,7 +47,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 on success, 1 when the verb found a bad option or input, 2 without a known verb, 130 when
         it was stopped (by Ctrl-C; a training also by SIGTERM).
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:  # who reads what is printed has seen enough, as head does
+        return 1
+    finally:
+        _flush()
+
+
+def _run(words: list[str]) -> int:
+    """Run one verb, see ``main``.
+
+    Raises:
+        BrokenPipeError: If nobody reads what it prints.
+    """
     if not words or words[0] in {"-h", "--help"}:
         print(usage())
         return 0 if words else 2
@@ -66,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "pip install 'bayes-by-backprop[speech]'"
         print(f"bbb {verb}: {error}; all verbs need: {remedy}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        raise
     except (BBBError, OSError) as error:
         print(f"bbb {verb}: {error}", file=sys.stderr)
         return 1
@@ -73,6 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bbb {verb}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 130
     return result or 0
+
+
+def _flush() -> None:
+    """Print what is left, or drop it where nobody reads it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

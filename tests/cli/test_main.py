@@ -37,6 +37,19 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"  {name:10s} {text}\n" in shown
 
 
+@pytest.mark.parametrize("words", [["--help"], ["data", "--help"], ["data", "validate", "."]])
+def test_output_that_nobody_reads_is_no_error(words: list[str], tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "bbb.cli.main", *words]
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path
+    )
+    os.close(writer)
+    assert done.stderr.strip() == ""
+    assert done.returncode in {0, 1}
+
+
 def test_no_verb_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert usage() in capsys.readouterr().out
