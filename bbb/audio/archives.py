@@ -23,7 +23,7 @@ from bbb.audio.features import (
     voice_activity,
 )
 from bbb.audio.tables import read_table
-from bbb.audio.utterances import Utterances, Words
+from bbb.audio.utterances import Utterances
 from bbb.audio.waveform import load_utterance
 from bbb.errors import ConfigError, DataError, FormatError
 
@@ -164,9 +164,7 @@ class ArchivedUtterances(Utterances):
         archive.check(data.utterances)
         self._archive = archive
         self.sample_rate = archive.config.sample_rate
-        self.names, self.speakers = Words(data.utterances), list(data.spk2utt)
-        numbers = {speaker: number for number, speaker in enumerate(self.speakers)}
-        self.speaker = np.array([numbers[data.utt2spk[u]] for u in data.utterances], np.int32)
+        self._name(data)
         frames = np.array([archive.num_frames(u) for u in data.utterances], np.int64)
         self.samples = frames * self.sample_rate // FRAMES_PER_SECOND
         self.stored = np.arange(len(frames))
@@ -217,7 +215,7 @@ def write_features(
         )
         raise ConfigError(msg)
     target = Path(folder).absolute()
-    first, last = (len(data) * i // num_parts for i in (part, part + 1))
+    utterances = data.share(part, num_parts).utterances
     # What an earlier run with other settings left behind is no part of this one.
     digest = sha256(repr((config, data.utterances)).encode()).hexdigest()[:8]
     ends = [f".{digest}.{i}of{num_parts}" for i in range(num_parts)] if num_parts > 1 else [""]
@@ -225,13 +223,13 @@ def write_features(
         ark_writer(target / f"feats{ends[part]}.ark") as put,
         ark_writer(target / f"vad{ends[part]}.ark") as put_vad,
     ):
-        for done, utterance in enumerate(data.utterances[first:last], start=1):
+        for done, utterance in enumerate(utterances, start=1):
             waveform = load_utterance(data, utterance, config.sample_rate)
             with naming(data.path, utterance):
                 put(utterance, kaldi_features(waveform, config).numpy())
                 put_vad(utterance, voice_activity(waveform, config).numpy().astype(np.float32))
             if progress is not None:
-                progress(done, last - first)
+                progress(done, len(utterances))
     return _write_tables(data, target, ends)
 
 

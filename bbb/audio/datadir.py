@@ -153,6 +153,19 @@ class DataDir:
         _write_table(folder / "reco2file_and_channel", sides)
         return replace(self, path=folder)
 
+    def share(self, part: int, num_parts: int) -> "DataDir":
+        """The utterances of one of several processes: a stretch of the whole, in its order.
+
+        Args:
+            part: Which, from 0.
+            num_parts: How many processes share the directory.
+
+        Returns:
+            As ``subset``.
+        """
+        first, last = (len(self) * i // num_parts for i in (part, part + 1))
+        return self.subset(self.utterances[first:last])
+
     def subset(self, utterances: Iterable[str]) -> "DataDir":
         """The same directory with only some utterances, and only the recordings they need.
 

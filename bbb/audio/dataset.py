@@ -19,6 +19,7 @@ from bbb.audio.datadir import DataDir
 from bbb.audio.features import (
     FRAMES_PER_SECOND,
     FeatureConfig,
+    naming,
     num_frames,
     utterance_features,
     voice_activity,
@@ -317,19 +318,12 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
     def _named(
         self, utterance: int, clean: NDArray[np.float32], rng: np.random.Generator | None = None
     ) -> Tensor:
-        """Features of a waveform, augmented where ``rng`` is given; errors name the utterance.
-
-        Raises:
-            DataError: If it has no features.
-        """
-        try:
+        """Features of a waveform, augmented where ``rng`` is given; errors name the utterance."""
+        with naming(self.path, self.utterances.names[utterance]):
             if rng is None or not self.augment.changes_sound:
                 return utterance_features(clean, self.features)
             voiced = voice_activity(clean, self.features)
             return utterance_features(self._augmenter(clean, rng), self.features, voiced=voiced)
-        except DataError as error:
-            msg = f"{self.path}: utterance '{self.utterances.names[utterance]}': {error}"
-            raise DataError(msg) from error
 
     def _span(self, utterance: int, start: int = 0, size: int | None = None) -> NDArray[np.int16]:
         """A stretch of an utterance, or all of it; from memory after the first time."""

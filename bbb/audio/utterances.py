@@ -57,10 +57,7 @@ class Utterances:
 
     def __init__(self, data: DataDir, sample_rate: int) -> None:
         self.sample_rate = sample_rate
-        self.names = Words(data.utterances)
-        self.speakers = list(data.spk2utt)
-        numbers = {speaker: number for number, speaker in enumerate(self.speakers)}
-        self.speaker = np.array([numbers[data.utt2spk[u]] for u in data.utterances], np.int32)
+        self._name(data)
         recordings = [data.recording(utterance) for utterance in data.utterances]
         places = [split_address(data.wavs[r]) or (data.wavs[r], -1) for r in recordings]
         files = sorted({file for file, _ in places})
@@ -75,6 +72,13 @@ class Utterances:
         self.samples: NDArray[np.int64] = last - self._first
         self.stored = np.lexsort((self._first, self._offset, self._file))
         self.shards = np.bincount(self._file, minlength=len(files))
+
+    def _name(self, data: DataDir) -> None:
+        """Set the ids of utterances and speakers, and which belong together."""
+        self.names = Words(data.utterances)
+        self.speakers = list(data.spk2utt)
+        numbers = {speaker: number for number, speaker in enumerate(self.speakers)}
+        self.speaker = np.array([numbers[data.utt2spk[u]] for u in data.utterances], np.int32)
 
     def __len__(self) -> int:
         """Number of utterances."""

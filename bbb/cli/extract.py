@@ -121,7 +121,7 @@ def main(argv: list[str]) -> None:
         if args.merge:
             print(f"wrote {len(parts.merge())} embeddings to {output}")
             return
-        data, output = parts.share(part), str(parts.path(part))
+        data, output = data.share(part, number), str(parts.path(part))
     _extract(args, network, source, data, output)
 
 

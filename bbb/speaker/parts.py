@@ -31,7 +31,6 @@ class Parts:
         self, output: str, data: DataDir, number: int, *, model: str, settings: object
     ) -> None:
         self.output = Path(output)
-        self.data = data
         self.number = number
         if number > len(data):
             msg = f"{data.path} has {len(data)} utterances, which {number} parts cannot share"
@@ -39,11 +38,6 @@ class Parts:
         digest = hashlib.sha256(Path(model).read_bytes())
         digest.update(repr((settings, list(data.utterances))).encode())
         self._digest = digest.hexdigest()[:8]
-
-    def share(self, part: int) -> DataDir:
-        """The utterances of a part, counted from 0: a stretch of the whole, in its order."""
-        first, last = (len(self.data) * i // self.number for i in (part, part + 1))
-        return self.data.subset(self.data.utterances[first:last])
 
     def path(self, part: int) -> Path:
         """The file of a part."""
