@@ -7,6 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from bbb.audio.feature_config import FeatureConfig
 from bbb.cli._bar import bar
+from bbb.cli._parse import add_parts, parse
 
 _HELP = (
     "write raw features and voice activity as Kaldi's tools keep them (feats.scp, vad.scp and "
@@ -29,10 +30,7 @@ def feats_parser() -> ArgumentParser:
         default=None,
         help="YAML file of bbb train, whose features these are but for the flags below",
     )
-    parser.add_argument(
-        *("--num_parts", "--num-parts"), type=int, default=1, help="processes that share the work"
-    )
-    parser.add_argument("--part", type=int, default=0, help="which one this is, from 0")
+    add_parts(parser)
     kinds = typing.get_type_hints(FeatureConfig)
     for field in _KEYS:
         names = dict.fromkeys((f"--{field.name}", f"--{field.name.replace('_', '-')}"))
@@ -77,8 +75,7 @@ def _configured(file: str | None) -> FeatureConfig:
     """The features of a training's YAML file; those by default without one."""
     if file is None:
         return FeatureConfig()
-    from bbb.cli._parse import parse  # noqa: PLC0415 (slow)
-    from bbb.cli.train import make_parser  # noqa: PLC0415
+    from bbb.cli.train import make_parser  # noqa: PLC0415 (slow)
 
     parser = make_parser()
     # A training needs these two keys, which its file may leave to its flags.

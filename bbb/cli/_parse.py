@@ -11,6 +11,7 @@ import typing
 from collections.abc import Iterator, Sequence
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from bbb.errors import ConfigError
 
@@ -54,6 +55,22 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         wrong = re.sub("^(Problems parsing|Unexpected) config", f"{files}: not a mapping", message)
         raise ConfigError(wrong or printed.getvalue())
     raise ConfigError(_unknown_key(parser, {k: v for k, v in match.groupdict().items() if v}))
+
+
+def add_parts(parser: ArgumentParser, help_suffix: str = "") -> None:
+    """Add the flags of work that several processes share.
+
+    Args:
+        parser: The verb's.
+        help_suffix: What else there is to say of ``--num-parts``.
+    """
+    parser.add_argument(
+        *("--num_parts", "--num-parts"),
+        type=PositiveInt,
+        default=1,
+        help=f"processes that share the work{help_suffix}",
+    )
+    parser.add_argument("--part", type=NonNegativeInt, default=0, help="which one this is, from 0")
 
 
 def _unknown_key(parser: ArgumentParser, found: dict[str, str]) -> str:

@@ -1,20 +1,18 @@
 """``bbb data validate|fix|shard|feats DIR``: check, repair, pack a Kaldi data directory."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from jsonargparse import ArgumentParser, Namespace
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from jsonargparse.typing import PositiveFloat
 
 from bbb.audio.datadir import DataDir
 from bbb.audio.fix import fix_data_dir
 from bbb.audio.shards import write_shards
 from bbb.audio.tables import Fault
 from bbb.audio.validate import SHORTEST_SECONDS, validate_data_dir
+from bbb.cli._bar import counter
 from bbb.cli._feats import feats, feats_parser
+from bbb.cli._parse import add_parts
 
 
 def build_parser() -> ArgumentParser:
@@ -61,14 +59,7 @@ def _shard_parser() -> ArgumentParser:
         help="samples of a tar file, in MB as 16-bit numbers; FLAC halves them",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the order")
-    parser.add_argument(
-        "--num_parts",
-        "--num-parts",
-        type=PositiveInt,
-        default=1,
-        help="processes that share the work; give all but the first --audio false",
-    )
-    parser.add_argument("--part", type=NonNegativeInt, default=0, help="which one this is, from 0")
+    add_parts(parser, "; give all but the first --audio false")
     return parser
 
 
@@ -108,7 +99,7 @@ def _validate(options: Namespace) -> int:
 
 def _faults(options: Namespace) -> list[Fault]:
     """The faults, of the audio too where that is wanted."""
-    with _progress("decoding", show=options.audio) as progress:
+    with counter("decoding", shown=options.audio) as progress:
         return validate_data_dir(
             options.dir,
             audio=options.audio,
@@ -123,7 +114,7 @@ def _shard(options: Namespace) -> int:
     faults = _faults(options)
     if any(fault.level == "error" for fault in faults):
         return _report(options.dir, faults)
-    with _progress("packing", show=True) as progress:
+    with counter("packing") as progress:
         packed = write_shards(
             DataDir.read(options.dir),
             options.output,
@@ -142,7 +133,7 @@ def _shard(options: Namespace) -> int:
 
 def _fix(options: Namespace) -> int:
     """Repair, and tell what was dropped, rewritten and left."""
-    with _progress("decoding", show=True) as progress:
+    with counter("decoding") as progress:
         report = fix_data_dir(
             options.dir,
             sample_rate=options.sample_rate,
@@ -166,13 +157,3 @@ def _report(folder: str, faults: list[Fault]) -> int:
     levels = Counter(fault.level for fault in faults)
     print(f"{folder}: {levels['error']} errors, {levels['warning']} warnings")
     return int(levels["error"] > 0)
-
-
-@contextmanager
-def _progress(what: str, *, show: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, gone when done."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not show) as bar:
-        task = bar.add_task(what)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
