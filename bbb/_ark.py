@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbb._compressed import CODES, decode
-from bbb._files import atomic_path, write_text
 from bbb.errors import FormatError
+from bbb.files import atomic_path, write_text
 
 Floats = NDArray[np.floating[Any]]
 # What a file has in memory; an empty one cannot be mapped.

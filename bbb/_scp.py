@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bbb._ark import Archive, Floats, Place
-from bbb._files import numbered_lines
 from bbb.errors import FormatError
+from bbb.files import numbered_lines
 
 _RANGE = re.compile(r"(.+)\[(?::|([0-9]{1,9}):([0-9]{1,9}))\]")
 # How far Kaldi lets a range reach behind the end: segments are rounded to hundredths of a second.

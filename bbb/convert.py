@@ -64,8 +64,9 @@ def bayesianize(
     Returns:
         The Bayesian copy.
 
-    A selector that matches nothing, or an option out of range, is a ConfigError; a selector that
-    hits only layers without a Bayesian twin is an UnsupportedLayerError.
+    A selector that matches nothing, an option out of range, or a weight shared with a layer that is
+    Bayesian already, is a ConfigError; a selector that hits only layers without a Bayesian twin is
+    an UnsupportedLayerError.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -115,8 +116,16 @@ def bayesianize_(
     )
     shared: dict[torch.Tensor, tuple[nn.Parameter, Mapping[str, torch.Tensor]]] = {}
     chosen = _select(net, layers)
+    layers_before = [module for module in net.modules() if isinstance(module, BayesianLayer)]
+    taken = {layer.mean_parameter(name) for layer, name in posteriors(layers_before)}
     for module in chosen:  # before the first one is changed
         BAYESIAN[type(module)].check(options, module)
+        if not taken.isdisjoint(module.parameters()):
+            msg = (
+                f"layers: a {type(module).__name__} shares a weight with a layer that is Bayesian "
+                "already, whose sigma it would not share; convert both in one call"
+            )
+            raise ConfigError(msg)
     for module in chosen:
         make_bayesian_(module, options, shared)
     return net

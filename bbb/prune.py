@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from bbb import _numerics
 from bbb._module import make_callable
-from bbb._plot import Target, axes_at
 from bbb.errors import ConfigError, NumericsError
 from bbb.layers import BayesianLayer, bayesian_layers
+from bbb.plotting import Target, axes_at
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from _sphere import (  # noqa: PLC2701
     write_sides,
 )
 
-from bbb._files import numbered_lines  # noqa: PLC2701 (of the same repository)
 from bbb.audio.datadir import DataDir
 from bbb.errors import DataError
+from bbb.files import numbered_lines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

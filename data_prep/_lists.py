@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bbb._files import atomic_path  # noqa: PLC2701 (the scripts belong to the same repository)
 from bbb.errors import DataError
+from bbb.files import atomic_path
 
 _LINES_AT_ONCE = 200_000
 

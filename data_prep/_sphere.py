@@ -16,10 +16,10 @@ from _corpus import (  # noqa: PLC2701 (beside this file)
     parallel,
 )
 
-from bbb._files import atomic_path  # noqa: PLC2701 (the scripts belong to the same repository)
 from bbb.audio.containers import is_shorten
 from bbb.audio.datadir import DataDir, Side
 from bbb.errors import ConfigError
+from bbb.files import atomic_path
 
 SAMPLE_RATE = 8000
 _SUFFIXES = (".sph", ".wav", ".flac")

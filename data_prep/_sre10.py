@@ -9,7 +9,7 @@ import numpy as np
 from _corpus import Faults
 from numpy.typing import NDArray
 
-from bbb._files import numbered_lines  # noqa: PLC2701 (of the same repository)
+from bbb.files import numbered_lines
 
 CONDITIONS = tuple(range(1, 10))
 _KEY_COLUMNS = 5 + len(CONDITIONS)

@@ -28,8 +28,8 @@ import _script  # noqa: PLC2701 (beside this file)
 import numpy as np
 from numpy.typing import NDArray
 
-from bbb._files import atomic_path  # noqa: PLC2701 (same repository)
 from bbb.errors import DataError
+from bbb.files import atomic_path
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 FILES = {

@@ -23,10 +23,10 @@ import soundfile
 import torch
 from torchaudio.functional import resample
 
-from bbb._files import atomic_path  # noqa: PLC2701 (same repository)
 from bbb.audio.datadir import TABLES, DataDir
 from bbb.audio.waveform import audio_info, read_waveform
 from bbb.errors import ConfigError, DataError
+from bbb.files import atomic_path
 
 
 def resample_data_dir(

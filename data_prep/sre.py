@@ -34,7 +34,7 @@ from _corpus import Faults, count_table  # noqa: PLC2701
 from _ldc import TrainingOptions, comma_rows, find_releases, write_training_set  # noqa: PLC2701
 from _sphere import CallSide, index_audio  # noqa: PLC2701
 
-from bbb._files import numbered_lines  # noqa: PLC2701 (of the same repository)
+from bbb.files import numbered_lines
 
 RELEASES = {
     "LDC2006S44": "SRE 2004",

@@ -51,8 +51,8 @@ from _sphere import (  # noqa: PLC2701
 )
 from _sre10 import CONDITIONS, Key, Model, Segment, read_key, read_models  # noqa: PLC2701
 
-from bbb._files import write_text  # noqa: PLC2701 (of the same repository)
 from bbb.errors import DataError
+from bbb.files import write_text
 
 CATALOGUE = "LDC2017S06"
 TESTS = ("core-core", "coreext-coreext")

@@ -47,10 +47,10 @@ import soundfile
 from rich.progress import track
 from threadpoolctl import threadpool_limits
 
-from bbb._files import atomic_path, write_text  # noqa: PLC2701 (same repository)
 from bbb.audio.datadir import DataDir
 from bbb.audio.voices import TRAIN_CHANNELS, UNSEEN_CHANNELS, VERSION, synthesize
 from bbb.errors import ConfigError, DataError
+from bbb.files import atomic_path, write_text
 
 _STAMP = "synthetic.json"
 _GROUPS = {"train": 0, "test": 1}

@@ -54,8 +54,8 @@ import _voxceleb  # noqa: PLC2701 (beside this file)
 import _voxceleb_download  # noqa: PLC2701 (beside this file)
 import numpy as np
 
-from bbb._files import numbered_lines  # noqa: PLC2701 (same repository)
 from bbb.errors import FormatError
+from bbb.files import numbered_lines
 from bbb.scoring.trials import read_trials
 
 CORPUS = _voxceleb.Corpus(

@@ -42,9 +42,9 @@ import _script  # noqa: PLC2701 (beside this file)
 import _voxceleb  # noqa: PLC2701 (beside this file)
 import _voxceleb_download  # noqa: PLC2701 (beside this file)
 
-from bbb._files import atomic_path  # noqa: PLC2701 (same repository)
 from bbb.audio.waveform import audio_info
 from bbb.errors import ConfigError, DataError
+from bbb.files import atomic_path
 
 CORPUS = _voxceleb.Corpus(
     meta="vox2_meta.csv",

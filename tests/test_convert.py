@@ -264,16 +264,27 @@ def test_shared_weight_stays_shared_and_counts_once():
         torch.testing.assert_close(first, second)
 
 
-def test_weight_shared_with_a_layer_that_stays_plain():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embed = nn.Embedding(5, 3)
-            self.out = nn.Linear(3, 5, bias=False)
-            self.out.weight = self.embed.weight
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(5, 3)
+        self.out = nn.Linear(3, 5, bias=False)
+        self.out.weight = self.embed.weight
 
+
+def test_weight_shared_with_a_layer_that_stays_plain():
     model = bbb.bayesianize(Tied(), "out")
     assert model.out.weight_mu is model.embed.weight
+
+
+@pytest.mark.parametrize("convert", [bbb.bayesianize, bbb.bayesianize_])
+def test_weight_shared_with_a_bayesian_layer_is_refused(convert):
+    """It would get a second sigma, which no KL divergence holds."""
+    model = bbb.bayesianize(Tied(), "embed")
+    for layers in (None, "out"):
+        with pytest.raises(ConfigError, match="shares a weight with a layer that is Bayesian"):
+            convert(model, layers)
+    assert type(model.out) is nn.Linear
 
 
 def test_conversion_draws_no_random_numbers(net):

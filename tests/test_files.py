@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bbb import _files
-from bbb._files import numbered_lines, open_output, text_blocks
+from bbb import files
 from bbb.errors import FormatError
+from bbb.files import numbered_lines, open_output, text_blocks
 
 ONCE = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -68,7 +68,7 @@ def test_broken_gzip_names_the_line_that_was_reached(tmp_path: Path) -> None:
 
 
 def test_a_file_without_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_files, "LONGEST_LINE", 50)
+    monkeypatch.setattr(files, "LONGEST_LINE", 50)
     (tmp_path / "x").write_bytes(b"short\n" + b"x" * 99)
     with pytest.raises(FormatError, match=r"x:2: expected lines of text, got \d+ bytes without"):
         list(text_blocks(tmp_path / "x", 10))

@@ -219,6 +219,15 @@ def test_calibration_error_by_hand():
 
 
 @pytest.mark.parametrize("binning", ["width", "mass"])
+def test_calibration_error_of_what_is_no_number_is_no_number(binning):
+    logits = some_logits()
+    labels = some_labels(logits)
+    logits[0, 7] = math.inf  # of an overflow in half precision; its softmax is NaN
+    assert uncertainty.nll(logits, labels).isnan()
+    assert uncertainty.expected_calibration_error(logits, labels, binning=binning).isnan()
+
+
+@pytest.mark.parametrize("binning", ["width", "mass"])
 def test_calibrated_predictions_have_a_small_error(binning):
     logits = some_logits(samples=1, batch=20_000)
     error = uncertainty.expected_calibration_error(logits, some_labels(logits), binning=binning)

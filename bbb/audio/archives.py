@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bbb._ark import ark_writer
-from bbb._files import write_text
 from bbb._scp import Scp
 from bbb.audio.datadir import DataDir
 from bbb.audio.features import (
@@ -26,6 +25,7 @@ from bbb.audio.tables import read_table
 from bbb.audio.utterances import Utterances
 from bbb.audio.waveform import load_utterance
 from bbb.errors import ConfigError, DataError, FormatError
+from bbb.files import write_text
 
 
 class FeatureArchive:

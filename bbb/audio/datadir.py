@@ -7,10 +7,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
-from bbb._files import write_text
 from bbb.audio.shards_member import address_from, address_in
 from bbb.audio.tables import Fault, Table, read_table
 from bbb.errors import DataError, FormatError
+from bbb.files import write_text
 
 Value = TypeVar("Value")
 

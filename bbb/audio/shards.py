@@ -13,12 +13,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from bbb._files import atomic_path, write_text
 from bbb.audio.datadir import DataDir
 from bbb.audio.shards_member import Member, split_address
 from bbb.audio.utterances import Utterances
 from bbb.audio.waveform import load_utterance, recording_info
 from bbb.errors import ConfigError, DataError
+from bbb.files import atomic_path, write_text
 
 _PLAN = "shards.json"
 _INT16_SCALE = 32768.0

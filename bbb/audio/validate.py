@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bbb._files import numbered_lines
 from bbb.audio.datadir import DataDir, ParsedDir, parse_data_dir
 from bbb.audio.tables import Fault, Table, read_table
 from bbb.audio.waveform import MAX_OVERSHOOT, AudioInfo, read_waveform, recording_info
 from bbb.errors import DataError, FormatError
+from bbb.files import numbered_lines
 
 Progress = Callable[[int, int], None]
 

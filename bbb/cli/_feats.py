@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from bbb.audio.feature_config import FeatureConfig
 from bbb.cli._bar import bar
-from bbb.cli._parse import add_parts, parse
+from bbb.commandline import add_parts, parse
 
 _HELP = (
     "write raw features and voice activity as Kaldi's tools keep them (feats.scp, vad.scp and "

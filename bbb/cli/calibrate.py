@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from bbb.cli._parse import parse
+from bbb.commandline import parse
 from bbb.errors import ConfigError
 
 if TYPE_CHECKING:

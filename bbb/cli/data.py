@@ -12,7 +12,7 @@ from bbb.audio.tables import Fault
 from bbb.audio.validate import SHORTEST_SECONDS, validate_data_dir
 from bbb.cli._bar import counter
 from bbb.cli._feats import feats, feats_parser
-from bbb.cli._parse import add_parts
+from bbb.commandline import add_parts
 
 
 def build_parser() -> ArgumentParser:

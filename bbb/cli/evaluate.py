@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from bbb.cli._parse import parse
+from bbb.commandline import parse
 from bbb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def main(argv: list[str]) -> None:
         BBBError: If an option or a file is wrong.
     """  # noqa: DOC502 (raised by what it calls)
     args = parse(make_parser(), argv)
-    from bbb._files import write_text  # noqa: PLC0415 (--help needs none of these)
-    from bbb._plot import check_picture  # noqa: PLC0415
     from bbb.cli._report import print_comparison, print_conditions, print_report  # noqa: PLC0415
+    from bbb.files import write_text  # noqa: PLC0415 (--help needs none of these)
+    from bbb.plotting import check_picture  # noqa: PLC0415
 
     for path, who in ((args.det, "a DET plot"), (args.histogram, "a histogram")):
         if path:

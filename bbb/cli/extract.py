@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from bbb.cli._bar import bar
-from bbb.cli._parse import parse
+from bbb.commandline import parse
 from bbb.errors import ConfigError
 from bbb.speaker.ranks import launched_rank
 

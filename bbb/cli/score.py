@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
 from bbb.cli._cluster import SCHEDULER_HELP, mapper_at
-from bbb.cli._parse import parse
+from bbb.commandline import parse
 from bbb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ def _all_pairs(args: Namespace) -> None:
     """Score all pairs, print and write the figures."""
     import json  # noqa: PLC0415 (--help needs none of these)
 
-    from bbb._files import write_text  # noqa: PLC0415
     from bbb.cli._bar import bar  # noqa: PLC0415
     from bbb.cli._report import print_report  # noqa: PLC0415
+    from bbb.files import write_text  # noqa: PLC0415
     from bbb.scoring.evaluation import evaluate_counts  # noqa: PLC0415
     from bbb.scoring.score import score_all_pairs  # noqa: PLC0415
     from bbb.scoring.speakers import read_utt2spk  # noqa: PLC0415

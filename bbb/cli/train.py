@@ -4,7 +4,7 @@ import dataclasses
 
 from jsonargparse import ArgumentParser, Namespace
 
-from bbb.cli._parse import parse
+from bbb.commandline import parse
 from bbb.errors import ConfigError
 from bbb.speaker.config import TrainConfig
 

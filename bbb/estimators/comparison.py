@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from bbb._plot import Target, axes_at
 from bbb.errors import ConfigError, UnsupportedDistributionError
 from bbb.estimators.base import Cost, Estimator
 from bbb.estimators.diagnosis import Diagnosis, diagnose_against, title
 from bbb.estimators.replicas import Problem
 from bbb.estimators.truth import Given, find_truth
+from bbb.plotting import Target, axes_at
 
 TAUS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbb._ark import binary_entry, binary_place, binary_values
-from bbb._files import atomic_path
 from bbb.errors import FormatError
+from bbb.files import atomic_path
 
 Doubles = NDArray[np.float64]
 

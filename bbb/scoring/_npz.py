@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bbb._files import atomic_path
 from bbb.errors import ConfigError, FormatError
+from bbb.files import atomic_path
 
 # What zipfile and NumPy may raise on files with wrong bytes.
 BROKEN = (

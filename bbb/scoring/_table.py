@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bbb._files import decoded, numbered_lines, text_blocks
 from bbb.errors import FormatError
+from bbb.files import decoded, numbered_lines, text_blocks
 
 BLOCK_BYTES = 2**24
 # Below this size importing polars costs more than it saves.

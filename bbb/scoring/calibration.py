@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
-from bbb._files import numbered_lines
 from bbb.errors import ConfigError, DataError, FormatError, ShapeError
+from bbb.files import numbered_lines
 from bbb.scoring._logistic import as_features, fit_affine
 from bbb.scoring._npz import load_arrays, save_arrays
 from bbb.scoring._sorted import check_labels

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bbb._plot import Target, axes_at
+from bbb.plotting import Target, axes_at
 from bbb.scoring._sorted import SortedScores
 from bbb.scoring.metrics import det_curve
 from bbb.scoring.points import OperatingPoint

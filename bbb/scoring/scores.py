@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from bbb._files import atomic_path, open_output
 from bbb.errors import DataError, FormatError, ShapeError
+from bbb.files import atomic_path, open_output
 from bbb.scoring._pairs import Pairs, check_ids, pair_keys, repeated
 from bbb.scoring._table import BLOCK_BYTES, Block, IdColumn, first_fields, line_of_row, read_blocks
 from bbb.scoring.trials import LABELS, Trials, read_labels

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bbb._files import numbered_lines
 from bbb.errors import DataError, FormatError
+from bbb.files import numbered_lines
 from bbb.scoring.scores import Scores
 from bbb.scoring.trials import Trials
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from bbb._files import write_text
 from bbb.errors import ConfigError
+from bbb.files import write_text
 from bbb.speaker.config import TrainConfig
 
 _PACKAGES = ("bayes-by-backprop", "torch", "torchaudio", "lightning", "numpy", "scikit-learn")

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from bbb._files import atomic_path
+from bbb.files import atomic_path
 from bbb.speaker.config import TrainConfig
 
 # Ctrl-C, and what schedulers send before they kill: SLURM's preemption and scancel, and by custom

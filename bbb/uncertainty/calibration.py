@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbb._plot import Target, axes_at
 from bbb.errors import ConfigError
+from bbb.plotting import Target, axes_at
 from bbb.uncertainty._predictions import (
     Kind,
     checked_labels,
@@ -83,8 +83,9 @@ class Reliability:
     @property
     def error(self) -> Tensor:
         """Expected calibration error: the mean gap, each bin weighted by its count, shape ()."""
-        gap = (self.accuracy - self.confidence).abs().nan_to_num(nan=0.0)
-        return (gap * self.count).sum() / self.count.sum()
+        gap = (self.accuracy - self.confidence).abs() * self.count
+        # Of an empty bin only: NaN that came with the predictions has to stay.
+        return gap.where(self.count > 0, 0.0).sum() / self.count.sum()
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import bbb
-from bbb._files import atomic_path, write_text  # noqa: PLC2701 (same repository)
+from bbb.files import atomic_path, write_text
 from recipes.bandit.bandit import Buffer, Greedy, Thompson, make_network
 from recipes.bandit.environment import Mushrooms, Stream, load_mushrooms
 from recipes.bandit.settings import Settings

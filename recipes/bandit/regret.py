@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
-from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
 from bbb.errors import DataError
+from bbb.files import write_text
+from bbb.plotting import axes_at
 from recipes.bandit.play import tail_start
 from recipes.bandit.settings import Settings
 from recipes.common import script

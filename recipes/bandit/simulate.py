@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
 from recipes.bandit.environment import ATTRIBUTES
 from recipes.common.options import read_options
 

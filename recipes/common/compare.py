@@ -16,7 +16,7 @@ import numpy as np
 from rich.progress import track
 
 from bbb import scoring
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
 from recipes.common import script
 from recipes.common.evaluation import TableOptions
 from recipes.common.options import read_options

@@ -8,8 +8,8 @@ import numpy as np
 import yaml
 
 from bbb import scoring
-from bbb._files import atomic_path  # noqa: PLC2701 (same repository)
 from bbb.errors import DataError
+from bbb.files import atomic_path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

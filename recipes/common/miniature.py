@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import soundfile
 
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
 from bbb.audio.voices import synthesize
+from bbb.files import write_text
 from recipes.common import script
 from recipes.common.options import read_options
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
 
-from bbb.cli._parse import parse  # noqa: PLC2701 (same repository)
+from bbb.commandline import parse
 
 Options = TypeVar("Options")
 

@@ -13,7 +13,7 @@ from typing import Any
 from rich.progress import track
 
 from bbb import scoring
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
 from recipes.common import script
 from recipes.common.options import read_options
 from recipes.common.tables import markdown_table, print_table

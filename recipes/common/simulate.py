@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bbb import scoring
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
 from recipes.common import script
 from recipes.common.options import read_options
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import bbb
-from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
+from bbb.plotting import axes_at
 from bbb.prune import plot_signal_to_noise
 from recipes.common import script
 from recipes.mnist.runs import Run, load_model, read_curve, read_runs, settings_of

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
 from bbb.uncertainty import mutual_information, predictive_entropy
 from recipes.common import script
 from recipes.common.statistics import interval_text, t_interval

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
+from bbb.plotting import axes_at
 from recipes.mnist.corruptions import LEVELS
 
 XLABELS = {"rotation": "rotation, degrees", "noise": "noise, standard deviation in grey values"}

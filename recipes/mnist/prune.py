@@ -19,8 +19,8 @@ from rich.progress import track
 from torch import nn
 
 import bbb
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
-from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
+from bbb.plotting import axes_at
 from recipes.common import script
 from recipes.common.statistics import interval_text, t_interval
 from recipes.common.tables import markdown_table, print_markdown

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
 from bbb.errors import DataError
+from bbb.files import write_text
 from recipes.common import script
 from recipes.common.tables import markdown_table
 from recipes.mnist.runs import Run, read_runs

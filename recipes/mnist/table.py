@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
 from recipes.common import script
 from recipes.common.statistics import interval_text, t_interval
 from recipes.common.tables import markdown_table, print_table

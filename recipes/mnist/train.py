@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import bbb
-from bbb._files import atomic_path, write_text  # noqa: PLC2701 (same repository)
+from bbb.files import atomic_path, write_text
 from recipes.common import script
 from recipes.common.options import read_options
 from recipes.mnist.data import Digits, load

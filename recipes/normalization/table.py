@@ -14,8 +14,8 @@ import numpy as np
 from rich.progress import track
 
 from bbb import scoring
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
-from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
+from bbb.plotting import axes_at
 from recipes.common import script
 from recipes.common.evaluation import RunsOptions
 from recipes.common.options import read_options

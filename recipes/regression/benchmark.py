@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
 from bbb.uncertainty import gaussian_nll
 from recipes.common import script
 from recipes.common.options import read_options

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
-from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
+from bbb.plotting import axes_at
 from recipes.common import script
 from recipes.common.options import read_options
 from recipes.common.statistics import interval_text, t_interval

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import bbb
-from bbb._files import atomic_path  # noqa: PLC2701 (same repository)
+from bbb.files import atomic_path
 from bbb.uncertainty import GaussianLikelihood
 from recipes.common import script
 

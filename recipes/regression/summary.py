@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
 from bbb.errors import DataError
+from bbb.files import write_text
 from recipes.common import script
 from recipes.common.options import read_options
 from recipes.common.statistics import interval_text, t_interval

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
 from bbb.distributions import drawn_by
+from bbb.plotting import axes_at
 from recipes.vae.fit import Run
 from recipes.vae.images import load_images
 from recipes.vae.settings import Options

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bbb._files import atomic_path, write_text  # noqa: PLC2701 (same repository)
+from bbb.files import atomic_path, write_text
 from recipes.common import script
 from recipes.common.options import read_options
 from recipes.vae.images import Images, batches, load_images

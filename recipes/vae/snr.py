@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from bbb._files import write_text  # noqa: PLC2701 (same repository)
-from bbb._plot import axes_at  # noqa: PLC2701 (same repository)
+from bbb.files import write_text
+from bbb.plotting import axes_at
 from recipes.common import script
 from recipes.common.options import read_options
 from recipes.common.tables import print_table

@@ -128,6 +128,18 @@ def test_conditions_of_speakers(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_names_of_conditions_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["[mic]", "[/tel]", "a:smile:b"]
+    pairs = [line.split()[:2] for line in Path("trials").read_text().splitlines()]
+    Path("condition").write_text(
+        "".join(f"{a} {b} {names[k % 3]}\n" for k, (a, b) in enumerate(pairs))
+    )
+    assert main(["evaluate", "scores", "--conditions", "condition"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in names)
+
+
+@pytest.mark.usefixtures("folder")
 def test_conditions_of_a_nist_key() -> None:
     lines = [line.split() for line in Path("trials").read_text().splitlines()]
     rows = [(a, b, label, "yn"[k % 2]) for k, (a, b, label) in enumerate(lines)]

@@ -27,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     values = np.repeat(rng.normal(size=(20, 5)), 6, axis=0) + 0.5 * rng.normal(size=(120, 5))
     write_embeddings(tmp_path / "x.scp", Embeddings(IDS, values.astype(np.float32)))
+    write_embeddings(tmp_path / "narrow.npz", Embeddings(IDS, values[:, :4]))
     speakers = [key.split("-")[0] for key in IDS]
     PLDABackend(lda_dim=3).fit(values, speakers).save(tmp_path / "plda.npz")
     pairs = [(f"{a}-0", f"{b}-1") for a in range(20) for b in range(20)]
@@ -129,6 +130,10 @@ FAULTS = {
     "no back-end": (["score", "--backend", "plda", *COSINE[3:], *OUT], "needs --plda FILE"),
     "two back-ends": ([*COSINE, *OUT, "--plda", "plda.npz"], "--plda needs --backend plda"),
     "no such file": ([*COSINE, *OUT, "--mean-from", "none.npz"], "none.npz:0: no such file"),
+    "a mean of another model": (
+        [*COSINE, *OUT, "--mean-from", "narrow.npz"],
+        "embeddings and mean need the same dimension, got 5 and 4",
+    ),
     "unknown key": ([*COSINE, *OUT, "--mean-form", "x.scp"], "; did you mean"),
     "norm without a cohort": ([*COSINE, *OUT, "--norm", "z"], "--norm needs --cohort FILE"),
     "top_n without a cohort": ([*COSINE, *OUT, "--top-n", "9"], "--top-n needs --cohort FILE"),

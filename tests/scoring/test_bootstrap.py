@@ -63,6 +63,16 @@ class TestExactness:
             metric(scores, labels)
         )
 
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+    def test_scores_on_a_bayes_threshold(self, dtype: type) -> None:
+        metric = Metric(name="act_dcf")
+        on_it = metric.points[0].threshold
+        scores = np.array([on_it] * 5 + [10.0] + [on_it] * 5 + [-9.0], dtype=dtype)
+        labels = np.arange(12) < 6
+        table = TrialTable.build(scores, labels, trial_cells(labels))
+        ones = np.ones((6, 1))
+        assert metric.of_resamples(table.resample(ones, ones))[0] == metric(scores, labels)
+
     def test_speaker_weights_are_products_and_counts_within(self) -> None:
         enroll, test = np.array(["a", "a", "b"]), np.array(["a", "b", "c"])
         cells = speaker_cells(np.array([True, False, False]), enroll, test)
@@ -142,6 +152,31 @@ class TestIntervals:
             scores, scores, labels, speakers=speakers, num_resamples=70, progress=done.append
         )
         assert sum(done) == 220
+
+
+class TestInfinity:
+    """A certain error costs an infinite Cllr, in the resamples that hold it."""
+
+    def scores(self) -> tuple[np.ndarray, np.ndarray]:
+        scores, labels, _ = all_pairs(8, 4, seed=4)
+        scores[np.flatnonzero(labels)[0]] = -np.inf
+        return scores, labels
+
+    def test_only_the_resamples_with_the_trial_are_infinite(self) -> None:
+        scores, labels = self.scores()
+        interval = bootstrap_ci(scores, labels, "cllr", num_resamples=100)
+        rest = cllr(scores[np.isfinite(scores)], labels[np.isfinite(scores)])
+        # The trial is missing in 36 % of the resamples.
+        assert interval.low == pytest.approx(rest, rel=0.5)
+        assert (interval.estimate, interval.high) == (np.inf, np.inf)
+
+    def test_two_infinite_systems_do_not_differ(self) -> None:
+        scores, labels = self.scores()
+        found = paired_bootstrap(scores, scores.copy(), labels, "cllr", num_resamples=50)
+        assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
+        better = paired_bootstrap(scores, np.maximum(scores, -9.0), labels, "cllr")
+        assert (better.difference, better.low) == (-np.inf, -np.inf)
+        assert better.high == 0.0
 
 
 class TestPaired:

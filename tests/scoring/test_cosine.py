@@ -58,6 +58,22 @@ def test_zero_vectors_have_no_direction() -> None:
         cosine_scores(enroll, test, first, second)
 
 
+def test_half_precision_does_not_overflow() -> None:
+    rows = 50.0 * np.random.default_rng(0).normal(size=(2, 512))
+    one, other = np.array([0]), np.array([1])
+    scores = cosine_scores(rows.astype(np.float16), rows.astype(np.float16), one, other)
+    assert scores.dtype == np.float16
+    assert scores[0] == pytest.approx(cosine_similarity(rows)[0, 1], abs=2e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_lengths_are_finite(value: float) -> None:
+    enroll, test, first, second = lists(10, np.float32)
+    test[7, 2] = value
+    with pytest.raises(DataError, match=r"test need .* finite length, got 1 .* in row 7"):
+        cosine_scores(enroll, test, first, second)
+
+
 def test_dimensions() -> None:
     enroll, test, first, second = lists(10)
     with pytest.raises(ShapeError, match="need the same dimension, got 8 and 5"):

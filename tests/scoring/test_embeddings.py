@@ -148,9 +148,11 @@ class TestBrokenFiles:
         with pytest.raises(FormatError, match=r"x.*:0: no such file; extract"):
             read_embeddings(tmp_path / f"x{suffix}")
 
-    @pytest.mark.parametrize("suffix", [".ark", ".scp"])
+    @pytest.mark.parametrize("suffix", [".ark", ".scp", ".npz"])
     def test_empty(self, suffix: str, tmp_path: Path) -> None:
         (tmp_path / f"x{suffix}").write_text("")
+        if suffix == ".npz":
+            write_embeddings(tmp_path / "x.npz", Embeddings((), np.empty((0, 3))))
         with pytest.raises(FormatError, match="expected at least one embedding, got an empty"):
             read_embeddings(tmp_path / f"x{suffix}")
 

@@ -248,6 +248,19 @@ class TestErrors:
         with pytest.raises(DataError, match="needs 2 cohort scores, got 1"):
             ScoreNorm(one, "z")
 
+    def test_no_cohort(self) -> None:
+        none = np.empty((0, DIM))
+        for utt2spk in (None, UTT2SPK):
+            with pytest.raises(DataError, match="needs 2 cohort scores, got 0"):
+                ScoreNorm(Embeddings((), none), "z", utt2spk=utt2spk)
+        with pytest.raises(DataError, match="needs 300 cohort scores, got 0"):
+            as_norm(DATA.embeddings, DATA.embeddings, none, *np.array([[0], [1]]))
+
+    @pytest.mark.parametrize("top_n", [0, -3])
+    def test_top_n_of_none(self, top_n: int) -> None:
+        with pytest.raises(ConfigError, match=f"top_n needs at least 1, got {top_n}"):
+            cohort_statistics(DATA.embeddings, COHORT.embeddings, top_n=top_n)
+
     def test_equal_cohort_scores(self) -> None:
         same = Embeddings(("a", "b", "c"), np.tile(RNG.normal(size=DIM).astype(np.float32), (3, 1)))
         with pytest.raises(DataError, match="scores that vary, got equal ones for '0-0'"):

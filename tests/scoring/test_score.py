@@ -68,6 +68,15 @@ def test_the_mean_is_subtracted_from_both_sides() -> None:
     )
 
 
+def test_a_mean_of_integer_embeddings_is_not_rounded() -> None:
+    data = Embeddings(("a", "b"), np.array([[3, 1, 2], [1, 2, -3]], np.int8))
+    mean = np.array([0.5, 0.5, 0.25])
+    left, right = data.embeddings - mean
+    expected = left @ right / np.linalg.norm(left) / np.linalg.norm(right)
+    scores = score_trials(all_trials(("a",), ("b",)), data, data, mean=mean).scores
+    assert scores[0] == pytest.approx(expected)
+
+
 def test_cosine_averages_normalised_enrolments() -> None:
     data, trials = embeddings(), all_trials(tuple(MAP), TEST)
     scores = score_trials(trials, data, data, enroll_map=MAP).scores
@@ -147,6 +156,14 @@ class TestKeys:
         with pytest.raises(DataError, match=r"enrolment map needs .* none for 1 of 2: 'm'"):
             score_trials(all_trials(("0", "m"), TEST), data, data, enroll_map=MAP)
 
+    def test_a_model_without_utterances(self) -> None:
+        data = embeddings()
+        for empty in ("0", "1"):
+            with pytest.raises(DataError, match=rf"enrolment map needs .* 1 of 2: '{empty}'"):
+                score_trials(
+                    all_trials(("0", "1"), TEST), data, data, enroll_map={**MAP, empty: []}
+                )
+
     def test_missing_utterance_of_a_model(self) -> None:
         data = embeddings()
         with pytest.raises(DataError, match=r"enrolment embeddings .* 1 of 2: 'gone'"):
@@ -162,6 +179,15 @@ class TestKeys:
         data, other = embeddings(), Embeddings(("t",), np.ones((1, 4)))
         with pytest.raises(ShapeError, match="need the same dimension, got 6 and 4"):
             score_trials(all_trials(("0-0",), ("t",)), data, other)
+
+    @pytest.mark.parametrize(("mean", "dim"), [(np.zeros(4), 4), (0.5, 1)])
+    def test_the_mean_has_the_dimension_of_the_embeddings(
+        self, mean: np.ndarray | float, dim: int
+    ) -> None:
+        data = embeddings()
+        match = f"enrolment embeddings and mean need the same dimension, got 6 and {dim}"
+        with pytest.raises(ShapeError, match=match):
+            score_trials(all_trials(("0-0",), TEST), data, data, mean=mean)
 
     def test_multi_enroll(self) -> None:
         data = embeddings()

@@ -245,6 +245,12 @@ class TestBinary:
         assert (back.enroll_ids, back.test_ids) == (trials.enroll_ids, trials.test_ids)
         assert back.enroll.dtype == back.test.dtype == np.int32
 
+    def test_codes_of_any_integer_type(self, tmp_path: Path) -> None:
+        codes = np.array([0, 1])
+        assert codes.dtype == np.int64
+        Trials(("a", "b"), ("u", "v"), codes, codes, codes == 0).save(tmp_path / "t.npz")
+        assert plain(read_trials(tmp_path / "t.npz")) == [("a", "u", True), ("b", "v", False)]
+
     def test_name(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"ending in \.npz"):
             read_trials(write(tmp_path, KALDI)).save(tmp_path / "t.bin")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentParser
 
-from bbb.cli._parse import parse
+from bbb.commandline import parse
 from bbb.errors import ConfigError
 
 

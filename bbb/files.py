@@ -44,7 +44,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8 in one atomic step."""
+    """Write ``text`` as UTF-8 in one atomic step.
+
+    Args:
+        path: The file; its folder is made when missing.
+        text: What it is to hold.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from bbb._files import atomic_path
 from bbb.errors import ConfigError
+from bbb.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
