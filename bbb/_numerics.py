@@ -5,8 +5,8 @@ are finite, with finite gradients, for rho from -100 to +100 in every floating d
 noise floor. Sums and logarithms are taken in float32 or better.
 
 The formulas are ``torch.autograd.Function``s because plain autograd would keep several copies of
-the weights alive and make many passes over them; they run under ``torch.compile``, ``torch.func``
-and ``vmap``.
+the weights alive and make many passes over them; they run under ``torch.compile``, ``vmap`` and
+the reverse mode of ``torch.func``.
 """
 
 import math

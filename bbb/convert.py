@@ -106,6 +106,9 @@ def bayesianize_(
 
     Returns:
         ``net`` itself.
+
+    Raises:
+        ConfigError: If a layer shares a weight with one that is Bayesian already, and as above.
     """
     options = LayerOptions(
         prior=Normal() if prior is None else prior,

@@ -149,10 +149,12 @@ def _in_chunks(
             [run(min(chunk, num_samples - start)) for start in range(0, num_samples, chunk)]
         )
     except RuntimeError as error:
-        if chunk == 1 or _NO_RULE not in str(error):
+        # Of nested tensors torch says NotImplementedError.
+        if chunk == 1 or not (isinstance(error, NotImplementedError) or _NO_RULE in str(error)):
             raise
         if chunk_size is not None:
-            msg = f"predict needs a model that torch.vmap can run, got: {error} Drop chunk_size."
+            got = str(error).partition(". ")[0]  # many lines may follow
+            msg = f"predict needs a model that torch.vmap can run, got: {got}; drop chunk_size"
             raise ConfigError(msg) from error
     return torch.cat([run(1) for _ in range(num_samples)])
 

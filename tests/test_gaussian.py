@@ -62,6 +62,7 @@ def test_gaussian_kl_is_that_of_torch_distributions(rho_shape):
     expected = torch.distributions.kl_divergence(q, p).sum()
     torch.testing.assert_close(_gaussian.gaussian_kl(delta, rho, 0.3), expected)
     torch.autograd.gradcheck(lambda d, r: _gaussian.gaussian_kl(d, r, 0.3), (delta, rho))
+    torch.autograd.gradgradcheck(lambda d, r: _gaussian.gaussian_kl(d, r, 0.3), (delta, rho))
 
 
 def test_gaussian_kl_is_zero_where_q_is_p_for_a_million_weights():

@@ -348,5 +348,26 @@ def test_a_model_that_vmap_cannot_run_is_looped_over():
 
 def test_a_chunk_size_for_such_a_model_is_refused():
     model = bbb.bayesianize(_Recurrent(), layers=["recurrent"])
-    with pytest.raises(ConfigError, match=r"lstm.*Drop chunk_size"):
+    with pytest.raises(ConfigError, match=r"lstm.*drop chunk_size"):
         bbb.predict(model, torch.randn(5, 6, 4), 3, chunk_size=2)
+
+
+class _Padded(nn.Module):
+    """A transformer whose padding torch cuts out by nested tensors, which vmap does not know."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1)
+
+    def forward(self, x):
+        padding = torch.tensor([[False, False, False], [False, True, True]])
+        return self.encoder(x, src_key_padding_mask=padding)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_a_chunk_size_for_nested_tensors_is_refused():
+    model, x = bbb.bayesianize(_Padded()), torch.randn(2, 3, 8)
+    assert bbb.predict(model, x, 3).shape == (3, 2, 3, 8)
+    with pytest.raises(ConfigError, match=r"NestedTensor.*drop chunk_size"):
+        bbb.predict(model, x, 3, chunk_size=2)

@@ -3,6 +3,7 @@
 What a single layer has to stand is in ``laws/transform_laws.py``.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 import bbb
 
@@ -291,6 +293,23 @@ def test_a_step_under_autocast():
     assert {parameter.grad.dtype for parameter in model.parameters()} == {torch.float32}
 
 
+def test_checkpointing_under_a_fixed_sample():
+    model = bbb.bayesianize(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)))
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+
+    def contexts():
+        return contextlib.nullcontext(), bbb.fixed_sample(model, seed=2)
+
+    gradients = []
+    for run in (model, lambda x: checkpoint(model, x, use_reentrant=False, context_fn=contexts)):
+        with bbb.fixed_sample(model, seed=2):
+            loss = run(x).square().sum()
+        # Outside of the context, where a training step has its backward.
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+    for plain, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, again)
+
+
 def test_a_model_made_on_meta_takes_a_checkpoint():
     model = make(Zoo)
     with torch.device("meta"):
@@ -300,6 +319,18 @@ def test_a_model_made_on_meta_takes_a_checkpoint():
     with bbb.fixed_sample(model, seed=1), bbb.fixed_sample(other, seed=1):
         assert torch.equal(model(INPUTS[Zoo]), other(INPUTS[Zoo]))
     torch.testing.assert_close(bbb.kl_divergence(other), bbb.kl_divergence(model))
+
+
+@pytest.mark.parametrize("prior", [bbb.priors.Normal(), bbb.priors.EmpiricalBayes("learned")])
+def test_a_model_made_on_meta_takes_a_plain_checkpoint(prior):
+    net = Zoo()
+    with torch.device("meta"):
+        model = bbb.bayesianize(Zoo(), prior=prior)
+    model.load_state_dict(net.state_dict(), assign=True)
+    expected = bbb.bayesianize(net, prior=prior).state_dict()
+    assert model.state_dict().keys() == expected.keys()
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(value, expected[key])
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch():

@@ -1,8 +1,8 @@
 """The Gaussian posterior: draws, variances and KL divergences, each in as few passes as possible.
 
 They are ``torch.autograd.Function``s because plain autograd would keep several copies of the
-weights alive and make many passes over them; they run under ``torch.compile``, ``torch.func`` and
-``vmap``. All are finite, with finite gradients, for rho from -100 to +100.
+weights alive and make many passes over them; they run under ``torch.compile``, ``vmap`` and the
+reverse mode of ``torch.func``. All are finite, with finite gradients, for rho from -100 to +100.
 """
 
 from bbb._gaussian.divergence import (

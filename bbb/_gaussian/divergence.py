@@ -45,6 +45,12 @@ def ascent_of(rho: Tensor) -> Tensor:
     return rho.clamp(min=RHO_MIN).sigmoid()
 
 
+def pull_of(rho: Tensor, factor: float) -> Tensor:
+    """Second result of `divergence` from a prior of precision ``factor``, differentiable."""
+    sigma = F.softplus(rho)
+    return (sigma * factor - 1.0 / sigma.clamp(min=SIGMA_MIN)) * ascent_of(rho)
+
+
 def divergence(
     rho: Tensor,
     sigma: Tensor,
@@ -116,7 +122,10 @@ class _GaussianKL(torch.autograd.Function):
     def backward(ctx: _ScaleContext, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         """Compute the gradients."""
         delta, rho = ctx.saved_tensors
-        _, pull = divergence(rho, F.softplus(rho), ascent_of(rho), ctx.scale, with_value=False)
+        if torch.is_grad_enabled():
+            pull = pull_of(rho, ctx.scale**-2)
+        else:
+            _, pull = divergence(rho, F.softplus(rho), ascent_of(rho), ctx.scale, with_value=False)
         grad_rho = pull * (grad * copies_of(delta, rho))
         return delta * (grad * ctx.scale**-2), grad_rho, None
 

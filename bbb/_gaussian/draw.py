@@ -11,12 +11,12 @@ from torch import Tensor
 
 from bbb._gaussian.blocks import in_blocks, total
 from bbb._gaussian.divergence import (
-    SIGMA_MIN,
     Gaussian,
     ascent_of,
     copies_of,
     deviation,
     divergence,
+    pull_of,
     sum_of_squares,
 )
 from bbb._numerics import LOG_SQRT_2PI, Context
@@ -125,8 +125,7 @@ def _slopes_again(task: _Task, mu: Tensor, rho: Tensor, slope: Tensor) -> _Slope
     # Where half precision has no slope, it has no noise either.
     eps = torch.where(ascent > 0, slope / ascent, 0).detach()
     along = eps if task.is_draw else sigma * 2.0
-    rise = sigma * task.factor - 1.0 / sigma.clamp(min=SIGMA_MIN)
-    return _Slopes(along * ascent, rise * ascent * copies_of(mu, rho))
+    return _Slopes(along * ascent, pull_of(rho, task.factor) * copies_of(mu, rho))
 
 
 class _DrawContext(Context, Protocol):

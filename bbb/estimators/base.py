@@ -222,7 +222,7 @@ def evaluate(f: Cost, z: Tensor, q: Distribution) -> Tensor:
         q: Their distribution.
 
     Returns:
-        The costs, (samples, *batch).
+        The costs, (samples, *batch), in float32 where they were no floating-point numbers.
 
     Raises:
         ShapeError: If they have another shape.
@@ -236,7 +236,7 @@ def evaluate(f: Cost, z: Tensor, q: Distribution) -> Tensor:
             "or wrap q in torch.distributions.Independent if its last axes are no batch"
         )
         raise ShapeError(msg)
-    return cost
+    return cost if cost.is_floating_point() else cost.float()
 
 
 def slopes(f: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:

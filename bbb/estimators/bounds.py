@@ -123,7 +123,8 @@ class VIMCO(_BoundEstimator):
         own = own.reshape(count, count, *(1 for _ in log_weights.shape[1:]))
         rows = log_weights.expand(count, *log_weights.shape)  # (left out, sample, *batch)
         if self.mean == "geometric":
-            others = (log_weights.sum(0) - log_weights) / (count - 1)
+            # Not the sum less the own one: where that is -inf, the rest would be NaN.
+            others = rows.masked_fill(own, 0.0).sum(1) / (count - 1)
             return torch.where(own, others.unsqueeze(1), rows).logsumexp(1) - math.log(count)
         # Replaced by their arithmetic mean, the K weights have that same mean.
         return rows.masked_fill(own, -math.inf).logsumexp(1) - math.log(count - 1)

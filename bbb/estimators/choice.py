@@ -13,7 +13,7 @@ from bbb.distributions import drawn_by
 from bbb.errors import UnsupportedDistributionError
 from bbb.estimators.base import Cost, Estimator, evaluate, innermost
 from bbb.estimators.control import DisARM
-from bbb.estimators.exact import Exact
+from bbb.estimators.exact import Exact, values_of
 from bbb.estimators.measure import MeasureValued
 from bbb.estimators.path import Pathwise
 from bbb.estimators.rebuild import replicate
@@ -92,7 +92,7 @@ def choose(q: Distribution, f: Cost | None = None, ctx: Tensor | None = None) ->
         pairs = _discrete(q, copies * math.log(each), smooth=smooth)
     else:
         support: Any = q.support
-        kind = "discrete, infinitely many states" if support.is_discrete else "continuous"
+        kind = "discrete, states not listed" if support.is_discrete else "continuous"
         problem = f"{kind}, {'rsample' if q.has_rsample else 'no rsample'}, f {slope}"
         pairs = _infinite(q, smooth=smooth)
     note = (
@@ -149,12 +149,13 @@ def _moves(q: Distribution) -> bool:
 
 
 def _states(q: Distribution) -> tuple[int, int] | None:
-    """States of one axis, and how many such axes; None if not finite."""
+    """States of one axis, and how many such axes; None if they cannot be listed."""
     base = innermost(q)
-    if not base.has_enumerate_support:
+    values = values_of(base)
+    if values is None:
         return None
     copies = q.event_shape.numel() // max(1, base.event_shape.numel())
-    return len(base.enumerate_support(expand=False)), copies
+    return len(values), copies
 
 
 def _has_slope(f: Cost, q: Distribution) -> bool:

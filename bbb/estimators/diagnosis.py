@@ -126,7 +126,8 @@ def diagnose(
     of RLOO with 8 draws. Its own error is part of ``z``.
 
     A bias is called one if ``z`` >= 4.5, once in 150,000 times by chance for one coordinate; of
-    several the limit is higher (5.0 for 12). Rarely large gradients need many replicas.
+    several the limit is higher (5.0 for 12). That takes a thousand replicas, and where gradients
+    are large but rare, many more.
 
     Args:
         f: The cost, (samples, replicas, *batch, *event) -> (samples, replicas, *batch).

@@ -40,6 +40,17 @@ class Exact(Estimator):
         return f"max_states={self.max_states}"
 
 
+def values_of(q: Distribution) -> Tensor | None:
+    """List the values of one axis of ``q``, the first axis of the result; None if torch cannot."""
+    if not q.has_enumerate_support:
+        return None
+    try:
+        values: Tensor = q.enumerate_support(expand=False)
+    except NotImplementedError:  # a Binomial of several counts
+        return None
+    return values
+
+
 def num_states(q: Distribution, max_states: int = MAX_STATES) -> int:
     """Count the values of one batch element of ``q``.
 
@@ -54,11 +65,15 @@ def num_states(q: Distribution, max_states: int = MAX_STATES) -> int:
         UnsupportedDistributionError: If there are more, or infinitely many.
     """
     base, copies = _parts(q)
-    if not base.has_enumerate_support:
+    values = values_of(base)
+    if values is None:
         remedy = "Pathwise()" if q.has_rsample else "RLOO()"
-        msg = f"Exact needs a finite support, which {type(base).__name__} lacks; use {remedy}"
+        msg = (
+            "Exact needs one finite support of the whole batch, which this "
+            f"{type(base).__name__} lacks; use {remedy}"
+        )
         raise UnsupportedDistributionError(msg)
-    each = base.enumerate_support(expand=False).shape[0]
+    each = len(values)
     if copies * math.log(each) > math.log(max_states) + 1e-9:
         msg = (
             f"Exact sums over at most {max_states} values, got {each}^{copies}; use RLOO() "

@@ -171,9 +171,8 @@ class BayesianLayer(PosteriorModule):
                 record.add(self, name, draw)
 
     def _records(self) -> list[Draws]:
-        # Reentrant checkpointing runs without grad first; a closed form must not come from there.
-        wanted = torch.is_grad_enabled() or not self.options.prior.closed_form
-        return recorders(self) if wanted else []
+        # A draw without a graph, as of reentrant checkpointing, would give the KL no gradient.
+        return recorders(self) if torch.is_grad_enabled() else []
 
     def _standin(self, weights: Mapping[str, object]) -> Standin:
         """Return this layer with plain weights, for methods of the twin."""

@@ -225,13 +225,14 @@ class PosteriorModule(nn.Module):
         """Turn the plain weight ``name`` of a state dict into what this layer has for it."""
         weight = state_dict.pop(f"{prefix}{name}")
         rho = getattr(self, f"{name}_rho").detach()
-        if self.options.prior.sigma_at(weight) is not None:
+        if rho.is_meta or self.options.prior.sigma_at(weight) is not None:
             rho = self._initial_rho(weight, rho.shape)
         state = {f"prior_{key}": value for key, value in self.options.prior.state(weight).items()}
         for key, value in {"mu": weight, "rho": rho, **state}.items():
-            # What is trained follows from more than the weight, and stays.
-            own = getattr(self, f"{name}_{key}") if isinstance(value, nn.Parameter) else value
-            state_dict.setdefault(f"{prefix}{name}_{key}", own)
+            # What is trained follows from more than the weight, and stays, unless it is on meta.
+            own = getattr(self, f"{name}_{key}")
+            stays = isinstance(value, nn.Parameter) and not own.is_meta
+            state_dict.setdefault(f"{prefix}{name}_{key}", own if stays else value)
 
 
 def _computed(plain: nn.Module, names: tuple[str, ...]) -> str | None:

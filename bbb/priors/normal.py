@@ -1,7 +1,8 @@
 """The Gaussian prior."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -17,7 +18,8 @@ class Normal(Density):
     """Gaussian prior ``N(loc, scale^2)`` on each weight.
 
     Args:
-        loc: Mean; one for all weights, or a tensor that broadcasts to the weights.
+        loc: Mean; one for all weights, or a tensor that broadcasts to the weights, of which each
+            layer keeps a copy, the buffer ``weight_prior_loc``.
         scale: Standard deviation (not variance), > 0.
 
     Raises:
@@ -35,6 +37,16 @@ class Normal(Density):
 
     def __post_init__(self) -> None:
         check_positive("Normal", scale=self.scale)
+
+    def state(self, weight: Tensor) -> dict[str, Tensor]:
+        """Keep a tensor ``loc``, one number for each weight; see `Prior.state`."""
+        if not isinstance(self.loc, Tensor):
+            return {}
+        return {"loc": self.loc.detach().to(weight).expand_as(weight).clone()}
+
+    def at(self, state: Mapping[str, Tensor]) -> Density:
+        """Return itself, with the ``loc`` that the layer keeps; see `Prior.at`."""
+        return replace(self, loc=state["loc"]) if state else self
 
     def log_prob(self, weight: Tensor) -> Tensor:
         """Log density of each weight; see `Density.log_prob`."""

@@ -133,3 +133,19 @@ def test_bounds_grow_with_the_samples_towards_the_evidence():
     evidence = td.Normal(0.0, (0.7**2 + 0.8**2) ** 0.5).log_prob(torch.tensor(1.2)).item()
     values = [gaussian(G.DReG(count), 20_000)[0].mean().item() for count in (1, 4, 32)]
     assert values[0] < values[1] < values[2] < evidence + 0.01
+
+
+@pytest.mark.parametrize("mean", ["geometric", "arithmetic"])
+def test_a_weight_of_zero_leaves_the_gradient_finite(mean):
+    """Its own baseline is a mean of the others, not infinity less infinity."""
+    logits = torch.zeros(300, 3, requires_grad=True)
+    q = bits(logits)
+    torch.manual_seed(0)
+    value = G.multi_sample_bound(
+        lambda z: torch.where(z.sum(-1) > 2, -math.inf, z @ WEIGHTS.float()) - q.log_prob(z),
+        q,
+        G.VIMCO(5, mean=mean),
+    )
+    (gradient,) = torch.autograd.grad(value.sum(), logits)
+    assert value.isfinite().all()
+    assert gradient.isfinite().all()

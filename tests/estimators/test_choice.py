@@ -9,6 +9,7 @@ from bbb.errors import ShapeError, UnsupportedDistributionError
 
 BITS = td.Independent(td.Bernoulli(logits=torch.zeros(200)), 1)
 CLASSES = td.Independent(td.OneHotCategorical(logits=torch.zeros(30, 5)), 1)
+HALF = torch.tensor(0.5)
 GAUSS = td.Normal(0.0, 1.0)
 WIDE = td.Independent(td.Normal(torch.zeros(50), 1.0), 1)
 
@@ -63,7 +64,13 @@ RULES = [
     ),
     (td.Laplace(0.0, 1.0), step, "continuous, rsample, f without slope -> RLOO (unbiased)"),
     (td.VonMises(0.0, 1.0), smooth, "continuous, no rsample, f differentiable -> RLOO (unbiased)"),
-    (td.Poisson(3.0), smooth, "discrete, infinitely many states, no rsample, f differentiable ->"),
+    (td.Poisson(3.0), smooth, "discrete, states not listed, no rsample, f differentiable ->"),
+    # Torch lists the values of one count only.
+    (
+        td.Binomial(torch.tensor([2.0, 3.0]), HALF),
+        smooth,
+        "discrete, states not listed, no rsample, f",
+    ),
     (
         td.Uniform(torch.tensor(0.0), torch.tensor(2.0, requires_grad=True)),
         smooth,

@@ -233,6 +233,8 @@ def test_sampling_is_the_last_resort_and_knows_its_error():
     assert truth.source == "RLOO, 4,000 estimates of 8 draws"
     assert abs(float(gradient["rate"]) - 1) < 4.5 * float(truth.error)  # 7e-6 by chance
     assert float(truth.error) > 1e-3
+    counts = td.Binomial(torch.tensor([2.0, 3.0]), logits=tensor(0.0, 0.0))
+    assert exact(lambda z: z * 1.0, counts)[1].source == truth.source
 
 
 def test_the_callers_gradient_is_taken():

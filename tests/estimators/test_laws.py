@@ -168,6 +168,18 @@ def test_the_generator_decides_the_draw_and_torchs_own_stays(name):
     assert (found[0] != found[2]).any()
 
 
+@every_pair
+@pytest.mark.parametrize("count", [lambda z: z.sum(-1) > 1, lambda z: (z > 0.5).sum(-1)])
+def test_a_count_is_a_cost(name, kind, count):
+    """Integers or booleans, as rewards often are."""
+    if make(name).needs_slope:
+        pytest.skip("a count has no slope")
+    costs = count, lambda z: count(z).float()
+    found = [gradients(f, kind, LOGITS, make(name)) for f in costs]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, check_dtype=False)
+
+
 @every
 def test_a_wrong_shape_is_told(name):
     q = first_kind(name)(torch.zeros(3, EVENT, requires_grad=True))

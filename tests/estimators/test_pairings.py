@@ -22,6 +22,7 @@ def square(z):
         (G.Pathwise(), td.VonMises(P, 1.0), r"RLOO\(\)"),
         (G.Exact(), td.Normal(P, 1.0), r"use Pathwise\(\)"),
         (G.Exact(), td.Poisson(P), r"use RLOO\(\)"),
+        (G.Exact(), td.Binomial(torch.tensor([2.0, 3.0]), P), r"Binomial lacks; use RLOO\(\)"),
         (G.Exact(), td.Independent(td.Bernoulli(torch.zeros(40)), 1), r"2\^40; use RLOO\(\)"),
         (G.DisARM(), td.OneHotCategorical(P), r"needs Bernoulli.*REBAR\(\) or RLOO\(\)"),
         (G.DARN(), td.OneHotCategorical(P), r"needs Bernoulli.*ReinMax\(\)"),

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from bbb import priors
+from bbb import priors, prune
 from bbb.errors import ConfigError
+from bbb.layers import BayesEmbedding
 from tests.laws.prior_laws import ClosedFormLaws, DensityLaws
 
 
@@ -28,6 +29,17 @@ class TestNormalWithTensorMean(ClosedFormLaws, DensityLaws):
 
     def test_survives_copy_and_pickle(self):
         pytest.skip("tensors have no truth value to compare by")
+
+    @pytest.mark.parametrize("fraction", [0.0, 0.5])
+    def test_of_fixed_and_pruned_weights_the_means_go_too(self, fraction):
+        layer = BayesEmbedding(4, 2, padding_idx=1, prior=self.prior(), sigma_init=0.4)
+        report = prune(layer, fraction=fraction)
+        mu, mean = layer.posterior().mu.detach(), self.loc.expand(4, 2)
+        kept = torch.ones(4, 2, dtype=torch.bool) if layer.mask() is None else layer.mask().clone()
+        kept[1] = False
+        assert kept.sum() == report.total.kept
+        expected = ((mu - mean)[kept] / 0.4).square().sum() / 2  # sigma is the prior's scale
+        torch.testing.assert_close(layer.kl("weight"), expected)
 
 
 class TestScaleMixture(DensityLaws):
