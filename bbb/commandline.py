@@ -24,6 +24,10 @@ _UNKNOWN = re.compile(
 )
 
 
+# How Python says it of a number or a text that jsonargparse takes for a list.
+_NO_LIST = re.compile("object (is not iterable|does not support item assignment)$")
+
+
 class _Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Leaves the examples of a verb's description on lines of their own."""
 
@@ -42,7 +46,8 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         ConfigError: If a key is unknown or a value is of the wrong type.
     """
     # An abbreviation is a key that does not exist, and may become ambiguous with the next version.
-    parser.allow_abbrev = False
+    for each in _parsers(parser):
+        each.allow_abbrev = False
     parser.formatter_class = _Formatter
     with _quiet() as printed:
         try:
@@ -52,6 +57,11 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     match = _UNKNOWN.search(message)
     if match is None:
         files = " ".join(_config_files(argv))
+        if _NO_LIST.search(message):
+            msg = (
+                f"{files}: expected a list for a key of several values, got one value; write [...]"
+            )
+            raise ConfigError(msg)
         wrong = re.sub("^(Problems parsing|Unexpected) config", f"{files}: not a mapping", message)
         raise ConfigError(wrong or printed.getvalue())
     raise ConfigError(_unknown_key(parser, {k: v for k, v in match.groupdict().items() if v}))
@@ -77,7 +87,8 @@ def _unknown_key(parser: ArgumentParser, found: dict[str, str]) -> str:
     """The message for what ``_UNKNOWN`` found."""
     if "flag" in found:
         key = found["flag"].split("=")[0]
-        names = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001 (no public list)
+        actions = [action for each in _parsers(parser) for action in each._actions]  # noqa: SLF001 (no public list)
+        names = [option for action in actions for option in action.option_strings]
     else:
         key = ".".join(found.values())
         names = list(_keys(parser))
@@ -86,6 +97,14 @@ def _unknown_key(parser: ArgumentParser, found: dict[str, str]) -> str:
     ]
     hint = f"; did you mean '{near[0]}'?" if near else "; see --help for all keys"
     return f"unknown key '{key}'{hint}"
+
+
+def _parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
+    """A verb's parser, and those of its own verbs."""
+    yield parser
+    for action in parser._actions:  # noqa: SLF001 (no public list)
+        if isinstance(action.choices, dict):
+            yield from action.choices.values()
 
 
 def _keys(parser: ArgumentParser) -> Iterator[str]:

@@ -19,7 +19,8 @@ LONGEST_LINE = 2**24
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write to a temporary name beside ``path``, and rename it when the block succeeds.
 
-    A kill, a full disk or an exception leaves the previous file as it was.
+    A kill, a full disk or an exception leaves the previous file as it was. A device or a pipe, such
+    as ``/dev/null``, is written to as it is: to rename over it would remove it for everyone.
 
     Args:
         path: The final name; its folder is made when missing.
@@ -28,6 +29,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         A path in the same folder, with the same suffix, for the block to write.
     """
     final = Path(path)
+    if final.exists() and not (final.is_file() or final.is_dir()):
+        yield final
+        return
     final.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{final.stem}.", suffix=final.suffix, dir=final.parent)
     os.close(handle)

@@ -51,6 +51,18 @@ def test_flags_come_after_files_and_defaults(parser: ArgumentParser, tmp_path: P
     assert values.maybe is None
 
 
+@pytest.mark.parametrize("value", ["0.5", "'0.5'", "abc"])
+def test_one_value_where_a_list_is_needed(
+    parser: ArgumentParser, tmp_path: Path, value: str
+) -> None:
+    parser.add_argument("--points", type=float | str, nargs="+", default=[0.1])
+    file = yaml(tmp_path, f"data: d\npoints: {value}\n")
+    with pytest.raises(ConfigError, match=r"x.yaml: expected a list .* got one value"):
+        parse(parser, ["--config", file])
+    yaml(tmp_path, f"data: d\npoints: [{value}]\n")
+    assert len(parse(parser, ["--config", file]).points) == 1
+
+
 def test_the_last_file_wins(parser: ArgumentParser, tmp_path: Path) -> None:
     first = yaml(tmp_path, "data: d\nrate: 0.5\nlayer: {size: 7}\n")
     second = tmp_path / "y.yaml"

@@ -1,6 +1,7 @@
 """Text files in blocks of whole lines: any block size, byte-order marks, gzip, broken files."""
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from bbb import files
 from bbb.errors import FormatError
-from bbb.files import numbered_lines, open_output, text_blocks
+from bbb.files import numbered_lines, open_output, text_blocks, write_text
 
 ONCE = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -78,6 +79,18 @@ def test_a_file_of_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes("a\nb\né\n".encode("latin-1"))
     with pytest.raises(FormatError, match=r"x:3: not UTF-8 \(.*\); convert"):
         list(numbered_lines(tmp_path / "x"))
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # Opened for both, so that neither end waits for the other.
+    with pipe.open("r+b", buffering=0) as reader:
+        os.set_blocking(reader.fileno(), False)
+        write_text(pipe, "all\n")
+        assert reader.read(4) == b"all\n"
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

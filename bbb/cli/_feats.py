@@ -19,7 +19,7 @@ _KEYS = [field for field in dataclasses.fields(FeatureConfig) if not field.name.
 
 def feats_parser() -> ArgumentParser:
     """The options; the keys of ``FeatureConfig`` are flags."""
-    parser = ArgumentParser(description=_HELP)
+    parser = ArgumentParser(description=_HELP, exit_on_error=False)
     parser.add_argument("dir", type=str, help="the data directory")
     parser.add_argument(
         "--output", type=str | None, default=None, help="folder to write (default: DIR itself)"

@@ -94,7 +94,8 @@ def _rows(report: dict[str, Any], suffix: str = "") -> Iterator[tuple[str, Any, 
 
 def _print(table: Table) -> None:
     """Print as wide as the terminal is; a file or a pipe takes any width."""
-    console = Console()
+    # Names of conditions are the user's, brackets and colons included.
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 200
     console.print(table)

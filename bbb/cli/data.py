@@ -3,7 +3,7 @@
 from collections import Counter
 
 from jsonargparse import ArgumentParser, Namespace
-from jsonargparse.typing import PositiveFloat
+from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from bbb.audio.datadir import DataDir
 from bbb.audio.fix import fix_data_dir
@@ -12,12 +12,12 @@ from bbb.audio.tables import Fault
 from bbb.audio.validate import SHORTEST_SECONDS, validate_data_dir
 from bbb.cli._bar import counter
 from bbb.cli._feats import feats, feats_parser
-from bbb.commandline import add_parts
+from bbb.commandline import add_parts, parse
 
 
 def build_parser() -> ArgumentParser:
     """The options of ``bbb data``."""
-    parser = ArgumentParser(prog="bbb data", description=__doc__)
+    parser = ArgumentParser(prog="bbb data", description=__doc__, exit_on_error=False)
     verbs = parser.add_subcommands(dest="verb")
     validate = _verb_parser("list every fault with its file and line; exit 1 if there are errors")
     _add_audio(validate)
@@ -37,8 +37,11 @@ def main(argv: list[str]) -> int:
 
     Returns:
         0 when the directory can be used, 1 when errors are left.
-    """
-    options = build_parser().parse_args(argv)
+
+    Raises:
+        ConfigError: If an option is unknown, or of the wrong type.
+    """  # noqa: DOC502 (raised by parse)
+    options = parse(build_parser(), argv)
     actions = {"validate": _validate, "fix": _fix, "shard": _shard, "feats": feats}
     return actions[options.verb](options[options.verb])
 
@@ -58,7 +61,7 @@ def _shard_parser() -> ArgumentParser:
         default=256.0,
         help="samples of a tar file, in MB as 16-bit numbers; FLAC halves them",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the order")
+    parser.add_argument("--seed", type=NonNegativeInt, default=0, help="of the order")
     add_parts(parser, "; give all but the first --audio false")
     return parser
 
@@ -72,7 +75,7 @@ def _add_audio(parser: ArgumentParser) -> None:
 
 def _verb_parser(description: str) -> ArgumentParser:
     """The options that all verbs have."""
-    parser = ArgumentParser(description=description)
+    parser = ArgumentParser(description=description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument("dir", type=str, help="the data directory")
     parser.add_argument(

@@ -50,7 +50,9 @@ def make_parser() -> ArgumentParser:
         default=None,
         help="over draws, kept in a .npz (default: diagonal there, with at least 2 draws)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first draw; further ones have the next seeds"
+    )
     parser.add_argument("--accelerator", type=Literal["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=PositiveInt | None, default=None, help="CPU threads")
     parser.add_argument(

@@ -1,5 +1,6 @@
 """``bbb score``: score a trial list with cosine or PLDA."""
 
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
@@ -178,7 +179,8 @@ def _read_sides(
     from bbb.scoring.embeddings import read_embeddings  # noqa: PLC0415 (--help needs none of these)
 
     enroll = read_embeddings(args.enroll)
-    test = enroll if args.test == args.enroll else read_embeddings(args.test)
+    same = os.path.realpath(args.test) == os.path.realpath(args.enroll)
+    test = enroll if same else read_embeddings(args.test)
     mean = read_embeddings(args.mean_from).embeddings.mean(axis=0) if args.mean_from else None
     return enroll, test, mean
 

@@ -35,7 +35,7 @@ def resampled(
         metrics: What to compute.
         speakers: Speakers of both sides, or None for trials.
         num_resamples: Number of resamples, positive.
-        seed: Their seed.
+        seed: Their seed, at least 0.
         progress: Called with the number of resamples done since the last call.
 
     Returns:
@@ -43,12 +43,15 @@ def resampled(
         metrics, resamples).
 
     Raises:
-        ConfigError: If there is no resample.
+        ConfigError: If there is no resample, or the seed is negative.
         ShapeError: If the arrays differ in length.
         DataError: If a score is NaN, a class has no trial, or there are too few speakers.
     """  # noqa: DOC502 (raised by the shared checks)
     if num_resamples < 1:
         msg = f"num_resamples needs a positive number, got {num_resamples}; 1000 is usual"
+        raise ConfigError(msg)
+    if seed < 0:
+        msg = f"seed needs a number from 0, got {seed}; any such number will do"
         raise ConfigError(msg)
     runs = [[check_scores(run) for run in np.atleast_2d(system)] for system in systems]
     labels = check_labels(is_target, len(runs[0][0]))

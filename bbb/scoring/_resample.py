@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from bbb.errors import ShapeError
-from bbb.scoring._sorted import bayes_threshold
+from bbb.scoring._sorted import bayes_threshold, least_accepted
 from bbb.scoring._steps import Floats, bin_index, cost_of, pooled_cllr
 
 ROUNDING = 1e-12
@@ -210,12 +210,9 @@ class Resamples:
 
     def act_dcf(self, p_target: float, c_miss: float, c_fa: float) -> NDArray[np.float64]:
         """Normalised cost at the Bayes threshold."""
-        threshold = bayes_threshold(p_target, c_miss, c_fa)
-        miss, false_alarm = self._means(
-            self._table.cell_sums(
-                self._table.target_scores < threshold, self._table.nontarget_scores >= threshold
-            )
-        )
+        targets, nontargets = self._table.target_scores, self._table.nontarget_scores
+        least = least_accepted(bayes_threshold(p_target, c_miss, c_fa), targets.dtype)
+        miss, false_alarm = self._means(self._table.cell_sums(targets < least, nontargets >= least))
         return np.asarray(cost_of(miss, false_alarm, (p_target, c_miss, c_fa)), np.float64)
 
     def cllr(self) -> NDArray[np.float64]:
@@ -230,7 +227,16 @@ class Resamples:
 
     def _means(self, sums: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
         """Weighted means over the trials of each class, from sums over cells."""
-        return (
-            sums[0] @ self._weights[0] / self._totals[0],
-            sums[1] @ self._weights[1] / self._totals[1],
+        miss, false_alarm = (
+            _weighted(values, weight) / total
+            for values, weight, total in zip(sums, self._weights, self._totals, strict=True)
         )
+        return miss, false_alarm
+
+
+def _weighted(values: Floats, weights: Floats) -> Floats:
+    """Sums of values (cells,) by weights (cells, n); an infinite value of weight 0 is left out."""
+    endless = np.isinf(values)
+    total = np.where(endless, 0.0, values) @ weights
+    total[(weights[endless] > 0).any(axis=0)] = np.inf
+    return np.asarray(total)

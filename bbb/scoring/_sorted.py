@@ -214,7 +214,7 @@ class SortedScores:
         totals = self.num_target, self.num_nontarget
         # At the first score of all, everything is accepted and the gap is negative.
         below: list[tuple[int, int]] = []
-        above = [math.inf]
+        above: list[float] = []
         for part in (self.target, self.nontarget):
             index = bisect.bisect_left(
                 part, 0, key=lambda score: gap(self.errors_at(score), *totals)
@@ -224,7 +224,9 @@ class SortedScores:
             if index < len(part):
                 above.append(float(part[index]))
         low = max(below, key=lambda errors: gap(errors, *totals))
-        return crossing(low, self.errors_at(min(above)), *totals), min(above)
+        # Above every score, one at infinity included, each trial is rejected.
+        high = self.errors_at(min(above)) if above else (self.num_target, 0)
+        return crossing(low, high, *totals), min(above, default=math.inf)
 
     def min_dcf(self, p_target: float, c_miss: float, c_fa: float) -> float:
         """Lowest normalised cost over all thresholds."""

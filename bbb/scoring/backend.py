@@ -97,7 +97,8 @@ class PLDABackend(BaseEstimator):  # type: ignore[misc] # sklearn has no types
             ConfigError: If an argument of the back-end is out of range.
             ShapeError: If there is not one speaker per embedding.
             DataError: If fewer than two speakers have enough utterances, or a value is not finite.
-            NumericsError: If all embeddings are equal, or speakers do not differ.
+            NumericsError: If all embeddings are equal, or all those of each speaker, or speakers do
+                not differ.
         """  # noqa: DOC502 (PLDA raises it)
         self._check_arguments()
         rows = as_rows(X)

@@ -267,11 +267,19 @@ def paired_bootstraps(
         progress=progress,
     )
     results = []
-    for (a, b), draw in zip(figures.T.tolist(), draws[1] - draws[0], strict=True):
+    differences = _difference(*figures).tolist(), _difference(*draws)
+    for (a, b), difference, draw in zip(figures.T.tolist(), *differences, strict=True):
         tail = min(int((draw <= 0).sum()), int((draw >= 0).sum()))
         p_value = min(1.0, 2.0 * (tail + 1) / (num_resamples + 1))
-        results.append(PairedComparison(a, b, b - a, *_percentiles(draw, confidence), p_value))
+        ends = _percentiles(draw, confidence)
+        results.append(PairedComparison(a, b, difference, *ends, p_value))
     return results
+
+
+def _difference(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """What B has more than A; nothing where both are infinite."""
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0.0, b - a)
 
 
 def _percentiles(draws: NDArray[Any], confidence: float) -> tuple[float, float]:
@@ -290,5 +298,8 @@ def _percentiles(draws: NDArray[Any], confidence: float) -> tuple[float, float]:
     if not 0.0 < confidence < 1.0:
         msg = f"confidence needs a probability between 0 and 1, got {confidence}; 0.95 is usual"
         raise ConfigError(msg)
-    low, high = np.quantile(draws, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
+    ends = [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0]
+    # There is no point between a number and infinity.
+    method: Any = "linear" if np.isfinite(draws).all() else "nearest"
+    low, high = np.quantile(draws, ends, method=method)
     return float(low), float(high)

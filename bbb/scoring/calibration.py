@@ -108,13 +108,14 @@ class Calibration(BaseEstimator):  # type: ignore[misc] # sklearn has no types
         if labels.all() or not labels.any():
             msg = "Calibration needs trials of both classes, got one; check the labels"
             raise DataError(msg)
-        lowest, highest = scores.min(), scores.max()
-        x = np.concatenate((scores, [lowest, highest]))
+        # By rank: scikit-learn merges scores less than 1e-15 apart, whatever their unit.
+        distinct, rank = np.unique(scores, return_inverse=True)
+        x = np.concatenate((rank, [0, len(distinct) - 1]))
         y = np.concatenate((labels, [1.0, 0.0]))
         # Equal weight for both classes makes the log odds of the fit log-likelihood ratios.
         weight = np.where(y > 0, 1.0 / y.sum(), 1.0 / (len(y) - y.sum()))
         fit = IsotonicRegression().fit(x, y, sample_weight=weight)
-        self.thresholds_ = np.asarray(fit.X_thresholds_, dtype=np.float64)
+        self.thresholds_ = distinct[np.asarray(fit.X_thresholds_, dtype=np.intp)]
         posterior = np.asarray(fit.y_thresholds_, dtype=np.float64)
         self.llrs_ = np.log(posterior) - np.log1p(-posterior)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bbb.errors import DataError
+from bbb.errors import ConfigError, DataError
 from bbb.scoring.cosine import check_dims
 
 Floats = NDArray[np.floating[Any]]
@@ -39,9 +39,13 @@ def check_cohort(size: int, top_n: int | None, who: str = "an id") -> None:
         who: Whose they are, for the message.
 
     Raises:
+        ConfigError: If none is asked for.
         DataError: If there are fewer than asked for, or fewer than 2.
     """
-    needed = top_n or 2
+    needed = 2 if top_n is None else top_n
+    if needed < 1:
+        msg = f"top_n needs at least 1, got {top_n}; 300 is usual"
+        raise ConfigError(msg)
     if size < needed:
         msg = (
             f"score normalisation needs {needed} cohort scores, got {size} for {who} (its own "
@@ -74,14 +78,16 @@ def cohort_statistics(
 
     Raises:
         ShapeError: If the dimensions differ.
+        ConfigError: If `top_n` is not positive.
         DataError: If too little of the cohort is left for an id, or its scores do not vary.
 
     Example:
         >>> cohort = np.array([[0.0, 1.0], [2.0, 1.0], [9.0, 4.0]])
         >>> cohort_statistics(np.eye(2), cohort, [[2], []]).mean
         array([1., 2.])
-    """  # noqa: DOC502 (raised by check_dims)
+    """  # noqa: DOC502 (raised by the checks)
     check_dims(rows.shape, cohort.shape, "trials and cohort")
+    check_cohort(len(cohort), top_n)
     names = ids or [f"row {row}" for row in range(len(rows))]
     mean, std = np.empty(len(rows)), np.empty(len(rows))
     step = max(min(ROWS, len(rows), CELLS // len(cohort)), 16)

@@ -24,7 +24,7 @@ def unit_rows(vectors: ArrayLike, *, name: str = "embeddings") -> Floats:
 
     Raises:
         ShapeError: If they are not two-dimensional.
-        DataError: If a row is all zero, and so has no direction.
+        DataError: If a row is all zero, and so has no direction, or not of finite length.
     """
     rows = np.asarray(vectors)
     if not np.issubdtype(rows.dtype, np.floating):
@@ -32,7 +32,16 @@ def unit_rows(vectors: ArrayLike, *, name: str = "embeddings") -> Floats:
     if rows.ndim != 2:  # noqa: PLR2004
         msg = f"{name} need shape (utterances, dim), got {rows.shape}; stack them"
         raise ShapeError(msg)
-    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
+    # Half precision ends at 65504, which squares exceed.
+    dtype = np.result_type(rows, np.float32)
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=dtype))[:, None]
+    wild = np.flatnonzero(~np.isfinite(lengths[:, 0]))
+    if len(wild):
+        msg = (
+            f"{name} need a finite length, got {len(wild)} rows of NaN, infinity or numbers that "
+            f"are too large, the first in row {wild[0]}; extract them again"
+        )
+        raise DataError(msg)
     zero = np.flatnonzero(lengths[:, 0] == 0.0)
     if len(zero):
         msg = (
@@ -40,7 +49,7 @@ def unit_rows(vectors: ArrayLike, *, name: str = "embeddings") -> Floats:
             "remove these utterances, or check the extractor"
         )
         raise DataError(msg)
-    unit: Floats = rows / lengths
+    unit: Floats = (rows / lengths).astype(rows.dtype, copy=False)
     return unit
 
 
@@ -106,7 +115,7 @@ def cosine_scores(
 
     Raises:
         ShapeError: If the sides differ in dimension, or the indices in length.
-        DataError: If an embedding is all zero.
+        DataError: If an embedding is all zero, or not finite.
 
     Example:
         >>> cosine_scores([[1.0, 0.0]], [[2.0, 0.0], [0.0, 3.0]], *np.array([[0, 0], [0, 1]]))

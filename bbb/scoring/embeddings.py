@@ -32,8 +32,8 @@ class Embeddings:
 
     Raises:
         ShapeError: If the shapes do not fit each other.
-        DataError: If an id is repeated, empty or has a blank in it, or a value is NaN or infinite;
-            it names the utterance.
+        DataError: If an id is repeated, empty or has a blank in it, a value is NaN or infinite, or
+            a variance negative; it names the utterance.
     """
 
     ids: tuple[str, ...]
@@ -73,6 +73,20 @@ class Embeddings:
                     f"'{self.ids[bad[0]]}' and {len(bad) - 1} more; extract them again"
                 )
                 raise DataError(msg)
+        self._check_variances()
+
+    def _check_variances(self) -> None:
+        if self.covariances is None:
+            return
+        full = self.covariances.ndim > 2  # noqa: PLR2004 (matrices)
+        variances = np.einsum("nii->ni", self.covariances) if full else self.covariances
+        negative = np.flatnonzero((variances < 0).any(axis=1))
+        if len(negative):
+            msg = (
+                f"covariances need variances of at least 0, got less for "
+                f"'{self.ids[negative[0]]}' and {len(negative) - 1} more; are they logarithms?"
+            )
+            raise DataError(msg)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -131,9 +145,7 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         return _read_npz(file)
     scp = Scp(file, 1) if file.suffix == ".scp" else None
     pairs = list(Archive(file, 1)) if scp is None else [(key, scp.read(key)) for key in scp]
-    if not pairs:
-        msg = f"{file}:0: expected at least one embedding, got an empty file; extract them again"
-        raise FormatError(msg)
+    _check_some(file, len(pairs))
     ids, vectors = zip(*pairs, strict=True)
     dim = len(vectors[0])
     for key, vector in pairs:
@@ -192,6 +204,12 @@ def write_embeddings(path: str | os.PathLike[str], embeddings: Embeddings) -> No
             put(key, row)
 
 
+def _check_some(file: Path, number: int) -> None:
+    if not number:
+        msg = f"{file}:0: expected at least one embedding, got an empty file; {REMEDY}"
+        raise FormatError(msg)
+
+
 def _named(
     file: Path, ids: tuple[str, ...], values: Floats, covariances: Floats | None
 ) -> Embeddings:
@@ -219,4 +237,5 @@ def _read_npz(file: Path) -> Embeddings:
     if names is None or ids.ndim != 1:
         msg = f"{file}:0: expected the array 'ids' of shape (utterances,), got other data; {REMEDY}"
         raise FormatError(msg)
+    _check_some(file, len(names))
     return _named(file, tuple(names), arrays["embeddings"], arrays.get("covariances"))

@@ -57,7 +57,7 @@ class ScoreNorm:
                 f"'{self.method}' and {self.top_n}; correct the arguments"
             )
             raise ConfigError(msg)
-        check_cohort(int(self.columns.max()) + 1, self._kept)
+        check_cohort(len(np.unique(self.columns)), self._kept)
 
     @property
     def _kept(self) -> int | None:
@@ -168,6 +168,7 @@ def as_norm(
 
     Raises:
         ShapeError: If the shapes do not fit each other.
+        ConfigError: If `top_n` is not positive.
         DataError: If an embedding is all zero, the cohort smaller than `top_n`, or its scores do
             not vary.
 

@@ -50,7 +50,7 @@ def plot_det(
             classes = SortedScores.split(scores, is_target)
             eer = classes.equal_error_rate()
             corners = _thinned(_probit(curve.fpr), _probit(curve.fnr))
-            (line,) = axes.plot(*corners, label=f"{name}: EER {eer:.2%}")
+            (line,) = axes.plot(*corners, label=f"{_plain(name)}: EER {eer:.2%}")
             axes.plot(_probit(eer), _probit(eer), "o", color=line.get_color(), markersize=4)
             shown += [eer, eer / 15.0, 2.0 * eer]
             for point in wanted:
@@ -113,6 +113,11 @@ def plot_scores(
         axes.set(xlabel="score", ylabel="density", title=title)
         axes.margins(y=0.4)
         axes.legend(loc="upper left", fontsize="small", ncols=2)
+
+
+def _plain(name: str) -> str:
+    """A name such as a path, of which matplotlib would hide some and take others for formulas."""
+    return f"{' ' * name.startswith('_')}{name}".replace("$", r"\$")
 
 
 def _bin_edges(classes: SortedScores) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bbb.errors import ConfigError, DataError
-from bbb.scoring._rows import group_means
+from bbb.scoring._rows import centre_rows, group_means
 from bbb.scoring.all_pairs import count_all_pairs
 from bbb.scoring.cohort import CohortStatistics
 from bbb.scoring.cosine import check_dims, unit_rows
@@ -177,11 +177,14 @@ def score_all_pairs(
 
 def _cosine(mean: ArrayLike | None) -> tuple[Prepare, Sides]:
     """How to prepare utterances for cosine, and two sides for dot products."""
+    centre = None if mean is None else np.atleast_1d(np.asarray(mean, dtype=np.float64))
 
     def prepare(rows: Floats, name: str) -> Floats:
         """Centre, and scale to unit length."""
-        centred = rows if mean is None else rows - np.asarray(mean, dtype=rows.dtype)
-        return unit_rows(centred, name=name)
+        if centre is None:
+            return unit_rows(rows, name=name)
+        check_dims(rows.shape, (1, len(centre)), f"{name} and mean")
+        return unit_rows(centre_rows(rows, centre), name=name)
 
     def sides(left: Floats, right: Floats, _counts: object) -> tuple[Floats, Floats]:
         """Scale means to unit length, too."""
@@ -212,12 +215,13 @@ def enrolment_rows(
         model after model, shape (enrolment utterances,); their number per model, (models,).
 
     Raises:
-        DataError: If a model is missing from the map, or an utterance from the embeddings.
+        DataError: If a model is missing from the map, or has no utterance there, or an utterance is
+            missing from the embeddings.
     """
     if enroll_map is None:
         rows = enroll.rows(trials.enroll_ids, name="enrolment embeddings")
         return *np.unique(rows, return_inverse=True), np.ones(len(rows), dtype=np.intp)
-    missing = [model for model in trials.enroll_ids if model not in enroll_map]
+    missing = [model for model in trials.enroll_ids if len(enroll_map.get(model, ())) == 0]
     if missing:
         first = ", ".join(f"'{model}'" for model in missing[:5])
         msg = (

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ KALDI = "'enroll test target|nontarget'"
 VOXCELEB = "'1|0 enroll test'"
 NIST_SEGMENTS = ("segmentid", "segment")
 _IDS = ("enroll_ids", "test_ids")
-_CODES = ("enroll", "test", "is_target")
+_CODES = {"enroll": np.int32, "test": np.int32, "is_target": np.bool_}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,9 @@ class Trials(Pairs):
         Raises:
             ConfigError: If the name ends otherwise.
         """  # noqa: DOC502 (raised by save_arrays)
-        arrays = {name: getattr(self, name) for name in _CODES}
+        arrays: dict[str, NDArray[Any]] = {
+            name: np.asarray(getattr(self, name), dtype=kind) for name, kind in _CODES.items()
+        }
         for name in _IDS:
             # Lines of UTF-8: an array of str would take four bytes per letter of the longest id.
             text = "\n".join(getattr(self, name)).encode()

@@ -123,12 +123,22 @@ def test_a_missing_folder(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["mend", "x"], ["validate"], ["validate", "x", "--typo", "1"]]
+    ("words", "message"),
+    [
+        ([], "validate,fix,shard,feats"),
+        (["mend", "x"], "invalid choice: 'mend'"),
+        (["validate"], "validate.dir"),
+        (["validate", "x", "--typo", "1"], "unknown key '--typo'"),
+        # An abbreviation, which may become ambiguous.
+        (["validate", "x", "--aud", "false"], "unknown key '--aud'"),
+        (["feats", "x", "--num-mel", "40"], "unknown key '--num-mel'"),
+        (["shard", "x", "--output", "y", "--shard-mb", "-1"], "shard_mb"),
+        (["shard", "x", "--output", "y", "--seed", "-1"], "seed"),
+    ],
 )
-def test_wrong_command_lines(words):
-    with pytest.raises(SystemExit) as caught:
-        main(["data", *words])
-    assert caught.value.code == 2
+def test_wrong_command_lines(words, message, capsys):
+    assert main(["data", *words]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_torch_is_not_loaded():

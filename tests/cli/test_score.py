@@ -1,5 +1,6 @@
 """``bbb score``: files in, files out, and every fault before any work."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,18 @@ def test_normalisation(system: list[str]) -> None:
     np.testing.assert_allclose((z + t) / 2, s, rtol=1e-4, atol=1e-4)
     assert len({tuple(each) for each in results}) == 6
     assert np.isfinite(top + speakers).all()
+
+
+@pytest.mark.usefixtures("folder")
+def test_all_pairs_of_one_file_however_it_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("utt2spk").write_text("".join(f"{key} {key.split('-')[0]}\n" for key in IDS))
+    Path("link.scp").symlink_to("x.scp")
+    words = ["score", "--backend", "cosine", "--all-pairs", "utt2spk", "--output", "figures.json"]
+    for name in ("x.scp", "./x.scp", "link.scp"):
+        assert main([*words, "--enroll", "x.scp", "--test", name]) == 0
+        # Each pair once, and no utterance with itself.
+        assert "300 target, 6840 nontarget trials" in capsys.readouterr().out
+        assert json.loads(Path("figures.json").read_text())["num_target"] == 20 * 6 * 5 // 2
 
 
 FAULTS = {

@@ -71,6 +71,23 @@ def test_small_sets_reduce_lda_with_a_warning() -> None:
     assert backend.lda_.shape == (24, 9)
 
 
+@pytest.mark.parametrize("case", ["dead", "copied", "mixed"])
+def test_no_discriminant_is_a_direction_without_variance(case: str) -> None:
+    x, labels = corpus(100, 8, seed=0)
+    wider = {
+        "dead": np.hstack((x, np.full_like(x, 0.1))),
+        "copied": np.hstack((x, x)),
+        "mixed": x @ np.random.default_rng(0).normal(size=(24, 50)).astype(np.float32),
+    }[case]
+    backend = PLDABackend(lda_dim=24, length_norm=False).fit(wider, labels)
+    assert backend.lda_.shape[1] == len(backend.plda_.between_var_) == 24
+    # Of 24 dimensions that vary, LDA drops none: all speaker information is left.
+    plain = PLDABackend(lda_dim=24, length_norm=False).fit(x, labels)
+    pairs = np.random.default_rng(1).integers(len(x), size=(2, 500))
+    llrs = [b.plda_.llr(*[b.transform(v)] * 2, *pairs) for b, v in ((plain, x), (backend, wider))]
+    np.testing.assert_allclose(*llrs, atol=0.02)
+
+
 @pytest.mark.parametrize("shrinkage", ["auto", 0.0, 0.2])
 def test_dead_and_collinear_dimensions_do_no_harm(shrinkage: float | str) -> None:
     x, labels = corpus(80, 6, seed=0)
@@ -158,6 +175,9 @@ class TestErrors:
             PLDABackend().fit(x, np.arange(30))
 
     def test_a_collapsed_model(self) -> None:
+        copies = np.repeat(np.random.default_rng(0).normal(size=(10, 6)), 4, axis=0)
+        with pytest.raises(NumericsError, match="LDA needs utterances of a speaker that differ"):
+            PLDABackend(lda_dim=4).fit(copies, np.arange(40) // 4)
         with pytest.raises(NumericsError, match="LDA needs embeddings that differ, got equal"):
             PLDABackend(lda_dim=2).fit(np.full((30, 4), 0.1), np.arange(30) % 5)
         with pytest.raises(DataError, match="zero vectors"):

@@ -174,7 +174,7 @@ class TestInfinity:
         scores, labels = self.scores()
         found = paired_bootstrap(scores, scores.copy(), labels, "cllr", num_resamples=50)
         assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
-        better = paired_bootstrap(scores, np.maximum(scores, -9.0), labels, "cllr")
+        better = paired_bootstrap(scores, np.nan_to_num(scores, neginf=0.0), labels, "cllr")
         assert (better.difference, better.low) == (-np.inf, -np.inf)
         assert better.high == 0.0
 
@@ -234,7 +234,11 @@ class TestErrors:
 
     @pytest.mark.parametrize(
         ("argument", "match"),
-        [({"num_resamples": 0}, "num_resamples needs"), ({"confidence": 1.0}, "confidence needs")],
+        [
+            ({"num_resamples": 0}, "num_resamples needs"),
+            ({"confidence": 1.0}, "confidence needs"),
+            ({"seed": -1}, "seed needs a number from 0, got -1"),
+        ],
     )
     def test_arguments(self, argument: dict[str, float], match: str) -> None:
         with pytest.raises(ConfigError, match=match):

