@@ -18,6 +18,7 @@ them into ``/usr/share/datasets/fashion-mnist``.
 
 import argparse
 import gzip
+import struct
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
@@ -87,8 +88,9 @@ def prepare_mnist(source: Path, output: Path) -> Path:
         DataError: If a file is not what it should be.
     """  # noqa: DOC502 (by read_idx)
     arrays = {name: read_idx(source / file) for name, file in FILES.items()}
-    with atomic_path(output) as temporary:
-        np.savez_compressed(temporary, **arrays)
+    # NumPy would add a suffix to a name that lacks it.
+    with atomic_path(output) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
     print(f"wrote {output}")
     return output
 
@@ -112,7 +114,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         msg = f"{path}: cannot be unpacked ({error}); remove it and download it again"
         raise DataError(msg) from error
     magic, axes = int.from_bytes(content[:4], "big") & ~0xFF, int.from_bytes(content[3:4], "big")
-    shape = np.frombuffer(content[4 : 4 + 4 * axes], ">u4").tolist() if axes else []
+    header = content[4 : 4 + 4 * axes]
+    shape = [size for (size,) in struct.iter_unpack(">I", header[: len(header) // 4 * 4])]
     values = np.frombuffer(content, np.uint8, offset=min(len(content), 4 + 4 * axes))
     if magic != _UINT8_MAGIC or len(shape) != axes or values.size != np.prod(shape):
         msg = (

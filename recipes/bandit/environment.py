@@ -1,6 +1,7 @@
 """Mushrooms that may be eaten or left: a contextual bandit (Blundell et al. 2015, section 5.3)."""
 
 import csv
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bbb.errors import ConfigError, FormatError
+from bbb.files import numbered_lines
 
 PASS, EAT = 0, 1
 ATTRIBUTES = 22
@@ -27,20 +29,27 @@ class Mushrooms:
     inputs: Tensor
     edible: Tensor
 
+    @property
+    def digest(self) -> str:
+        """What tells them from other mushrooms."""
+        content = hashlib.sha256(self.inputs.numpy().tobytes())
+        content.update(self.edible.numpy().tobytes())
+        return content.hexdigest()[:16]
+
 
 def load_mushrooms(file: Path) -> Mushrooms:
     """Read ``agaricus-lepiota.data``; an unknown value ("?") is a value like the others.
 
     Args:
         file: Lines of a class, "e" or "p", and 22 attributes, with commas; one line of names
-            before them is allowed.
+            before them is allowed. Plain or gzip.
 
     Returns:
         The mushrooms, in the order of the file.
 
     Raises:
         ConfigError: If there is no such file.
-        FormatError: If a line is something else.
+        FormatError: If a line is something else, or the file no text.
     """
     if not file.is_file():
         msg = (
@@ -48,17 +57,16 @@ def load_mushrooms(file: Path) -> Mushrooms:
             "'python data_prep/mushrooms.py download --output DIR' puts it into DIR"
         )
         raise ConfigError(msg)
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.reader(stream))
-    start = 1 if rows and rows[0][0] not in {"e", "p"} else 0
-    for number, row in enumerate(rows[start:], start + 1):
+    numbered = [(number, next(csv.reader([line]))) for number, line in numbered_lines(file)]
+    start = 1 if numbered and numbered[0][1][0] not in {"e", "p"} else 0
+    for number, row in numbered[start:]:
         if len(row) != 1 + ATTRIBUTES or row[0] not in {"e", "p"}:
             msg = f"{file}:{number}: expected 'e' or 'p' and 22 attributes, got {','.join(row)!r}"
             raise FormatError(msg)
-    if len(rows) == start:
+    if len(numbered) == start:
         msg = f"{file}:{start}: expected mushrooms, got none; download the file again"
         raise FormatError(msg)
-    table = np.array(rows[start:])
+    table = np.array([row for _, row in numbered[start:]])
     columns = [column[:, None] == np.unique(column) for column in table.T[1:]]
     attributes = torch.from_numpy(np.concatenate(columns, 1)).float().repeat_interleave(2, 0)
     actions = torch.eye(2).repeat(len(table), 1)

@@ -37,7 +37,8 @@ class Run:
 
     def __init__(self, settings: Settings, kind: str, mushrooms: Mushrooms) -> None:
         self.settings, self.kind, self.inputs = settings, kind, mushrooms.inputs
-        self.folder, self.identity = settings.exp_dir / kind, settings.identity(kind)
+        self.folder = settings.exp_dir / kind
+        self.identity = settings.identity(kind) | {"mushrooms": mushrooms.digest}
         self.players = settings.players(kind)
         seeds = [player["seed"] for player in self.players]
         self.stream = Stream(mushrooms.edible, seeds, settings.steps)

@@ -25,7 +25,10 @@ from recipes.common.tables import markdown_table, print_table
 
 Run = dict[str, Any]
 # Agents are compared that met the same mushrooms and took as many training steps.
-ALIKE = ("steps", "seeds", "early", "minibatches", "late_minibatches", "batch_size", "decay")
+ALIKE = (
+    *("mushrooms", "steps", "seeds", "early", "minibatches", "late_minibatches", "batch_size"),
+    "decay",
+)
 KINDS = {"regret": "regret", "expected_regret": "expected regret"}
 
 
@@ -49,8 +52,8 @@ def read_runs(settings: Settings) -> list[Run]:
             raise DataError(msg)
         runs.append(json.loads(file.read_text(encoding="utf-8")))
     for key in ALIKE:
-        found = {run["kind"]: run[key] for run in runs}
-        if any(value != runs[0][key] for value in found.values()):
+        found = {run["kind"]: run.get(key) for run in runs}
+        if any(value != runs[0].get(key) for value in found.values()):
             each = ", ".join(f"{value} of {kind}" for kind, value in found.items())
             msg = f"{settings.exp_dir} holds runs of different {key} ({each}); remove one of them"
             raise DataError(msg)

@@ -25,8 +25,10 @@ export OMP_NUM_THREADS=1
 
 flags=(--config "$config" --exp-dir "$exp_dir")
 if [[ $smoke == true ]]; then
-  data=$exp_dir/simulated.data
-  once "$data" script bandit.simulate --output "$data"
+  if [[ -z $data ]]; then
+    data=$exp_dir/simulated.data
+    once "$data" script bandit.simulate --output "$data"
+  fi
   flags+=(--steps 60 --seeds 0 1 --minibatches 2 --save-every 50)
 fi
 [[ -n $data ]] || fail "--data FILE is needed; python data_prep/mushrooms.py download --output corpora"

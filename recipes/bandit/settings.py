@@ -6,6 +6,7 @@ from typing import Any
 
 from bbb.errors import ConfigError
 from bbb.layers import Estimator
+from recipes.common.options import check_distinct
 
 AGENTS = ("bbb", "greedy")
 ONLY_BBB = {
@@ -13,7 +14,7 @@ ONLY_BBB = {
     *("act_samples", "train_samples", "estimator", "kl_every"),
 }
 ONLY_GREEDY = {"greedy_lr", "epsilon"}
-# They change nothing about what is learnt.
+# They change nothing about what is learnt; the mushrooms themselves count, not their place.
 NO_IDENTITY = {"exp_dir", "data", "agents", "save_every", "threads"}
 
 COUNTS = (
@@ -50,8 +51,7 @@ class Settings:
         act_samples: Draws of the weights whose outputs are averaged for an action.
         train_samples: Draws of the weights for a training step.
         estimator: How a training step draws, "weight", "local" or "flipout".
-        kl_every: Training steps between two that have the KL divergence, with so many times its
-            weight.
+        kl_every: Training steps to one that has the KL divergence, with so many times its weight.
         decay: After the early mushrooms the step sizes fall with this power of their number.
         save_every: Mushrooms between two checkpoints.
         threads: CPU threads.
@@ -100,11 +100,14 @@ class Settings:
             if not getattr(self, name) > 0:
                 msg = f"{name} has to be > 0, got {getattr(self, name)}"
                 raise ConfigError(msg)
+        check_distinct(self, "agents", "seeds", "epsilon")
         unknown = set(self.agents) - set(AGENTS)
         for right, msg in (
             (self.early or not self.decay, f"decay needs early >= 1, got {self.early}"),
-            (min(self.hidden) >= 1, f"hidden has to be numbers of units, got {self.hidden}"),
-            (len(set(self.seeds)) == len(self.seeds), f"seeds have to differ, got {self.seeds}"),
+            (
+                all(units >= 1 for units in self.hidden),
+                f"hidden has to be numbers of units, got {self.hidden}",
+            ),
             (
                 all(0 <= value <= 1 for value in self.epsilon),
                 f"epsilon has to be probabilities, got {self.epsilon}",
@@ -137,7 +140,7 @@ class Settings:
         if kind == "bbb":
             return [{"agent": "bbb", "seed": seed} for seed in self.seeds]
         return [
-            {"agent": f"greedy {epsilon:.0%}", "seed": seed, "epsilon": epsilon}
+            {"agent": f"greedy {100 * epsilon:g}%", "seed": seed, "epsilon": epsilon}
             for epsilon in self.epsilon
             for seed in self.seeds
         ]

@@ -5,7 +5,6 @@
 Their smell tells nearly all, as it does of the real ones; the other 21 letters tell nothing.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from bbb.files import write_text
 from recipes.bandit.environment import ATTRIBUTES
+from recipes.common import script
 from recipes.common.options import read_options
 
 SMELL, LETTERS = 5, 6
@@ -50,4 +50,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    script.run(main)

@@ -16,6 +16,7 @@ import numpy as np
 from rich.progress import track
 
 from bbb import scoring
+from bbb.errors import ConfigError
 from bbb.files import write_text
 from recipes.common import script
 from recipes.common.evaluation import TableOptions
@@ -37,6 +38,7 @@ class Options(TableOptions):
     Attributes:
         exp_dirs: Folders of systems, one per seed.
         pairs: A:B, folders of systems.
+        ci: Bootstrap resamples.
         output: The .json to write; the table, .md, beside it.
     """
 
@@ -47,8 +49,16 @@ class Options(TableOptions):
 
 
 def main(argv: Sequence[str]) -> None:
-    """Compare every named pair, print and write the table."""
+    """Compare every named pair, print and write the table.
+
+    Raises:
+        ConfigError: If a pair is none.
+    """
     options = read_options(Options, argv, __doc__)
+    for pair in options.pairs:
+        if pair.count(":") != 1:
+            msg = f"pairs are A:B, got '{pair}'"
+            raise ConfigError(msg)
     trials, speakers = options.load()
 
     @functools.cache
@@ -87,7 +97,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [
         *(row["backend"], row["a"], row["b"]),
         *(f"{100 * row['eer_a']:.2f}", f"{100 * row['eer_b']:.2f}", difference, interval),
-        f"{100 * row['difference'] / row['eer_a']:+.1f} %",
+        f"{100 * row['difference'] / row['eer_a']:+.1f} %" if row["eer_a"] else "",
         p_value,
     ]
 

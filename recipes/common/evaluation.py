@@ -55,8 +55,9 @@ class SystemOptions:
 
     def save(self, arrays: dict[str, Any]) -> None:
         """Write the output in one step."""
-        with atomic_path(self.output) as temporary:
-            np.savez(temporary, **arrays)
+        # NumPy would add a suffix to a name that lacks it.
+        with atomic_path(self.output) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **arrays)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

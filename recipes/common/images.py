@@ -1,6 +1,7 @@
 """Sets of images in .npz files, as data_prep/mnist.py makes them."""
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,10 +33,11 @@ def read_npz(data: str, names: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
         )
         raise ConfigError(msg)
     try:
-        # NumPy leaves a file open that turns out to be no archive.
-        with path.open("rb") as stream, np.load(stream) as found:
+        # NumPy takes other files too: a lone array, which is no context manager.
+        zipfile.ZipFile(path).close()
+        with np.load(path) as found:
             return {name: found[name] for name in names}
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         needed = ", ".join(names)
         msg = f"{path}: expected an .npz with {needed} ({error}); is it the right file?"
         raise DataError(msg) from error

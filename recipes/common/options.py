@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from jsonargparse import ArgumentParser
 
 from bbb.commandline import parse
+from bbb.errors import ConfigError
 
 Options = TypeVar("Options")
 
@@ -52,3 +53,20 @@ def read_options(kind: type[Options], argv: Sequence[str], description: str | No
         names.append(field.name)
     found = parse(parser, argv).as_dict()
     return kind(**{name: found[name] for name in names})
+
+
+def check_distinct(options: object, *names: str) -> None:
+    """Refuse lists that are empty, or hold something twice, which intervals would count as two.
+
+    Args:
+        options: What was read.
+        *names: Its lists.
+
+    Raises:
+        ConfigError: If there is such a list; it names it.
+    """
+    for name in names:
+        values = getattr(options, name)
+        if not values or len(set(values)) < len(values):
+            msg = f"{name} needs one or more, and each once, got {values}"
+            raise ConfigError(msg)

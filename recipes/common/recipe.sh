@@ -29,7 +29,7 @@ parse_options() {
         shift
         ;;
       --*)
-        [[ $known == *" $name "* ]] || fail "unknown option --$name; there are --${known//[[:space:]]/ --}"
+        [[ $known == *" $name "* ]] || fail "unknown option --$name; there are${known// / --}smoke and --help"
         (($# > 1)) || fail "option --$name needs a value"
         printf -v "${name//-/_}" '%s' "$2"
         shift 2
@@ -37,6 +37,9 @@ parse_options() {
       *) fail "unexpected word '$1'; options look like --stage 3" ;;
     esac
   done
+  local first=${stage:-1} last=${stop_stage:-${stage:-1}}
+  [[ $first =~ ^[1-9][0-9]*$ && $last =~ ^[1-9][0-9]*$ ]] || fail "stages are numbers from 1 on, got '$first' to '$last'"
+  ((first <= last)) || fail "no stage is from $first to $last"
   command -v bbb > /dev/null || fail "the command bbb is not installed; run 'make' and activate .venv"
 }
 

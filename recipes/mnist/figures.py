@@ -38,7 +38,8 @@ def draw_curves(runs: dict[str, list[Run]], path: Path) -> None:
             low, high = values.min(0), values.max(0)
             axes.fill_between(list(curves[0]), low, high, alpha=0.15, color=line.get_color())
         axes.set(xlabel="epoch", ylabel="validation error, %", yscale="log")
-        axes.legend(fontsize="small")
+        if axes.lines:
+            axes.legend(fontsize="small")
 
 
 def draw_weights(runs: dict[str, list[Run]], path: Path) -> None:

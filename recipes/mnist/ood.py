@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -168,8 +169,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--exp-dir", type=Path, required=True, help="folder of the trainings")
     parser.add_argument("--names", nargs="+", help="which trainings (default: all)")
     parser.add_argument("--fashion", help="Fashion-MNIST's .npz (default: left out)")
-    parser.add_argument("--num-images", type=int, default=0, help="of each kind (0, default: all)")
-    parser.add_argument("--num-samples", type=int, default=20, help="draws (default: %(default)s)")
+    parser.add_argument("--num-images", type=NonNegativeInt, default=0, help="a kind (0: all)")
+    parser.add_argument("--num-samples", type=PositiveInt, default=20, help="draws (default: 20)")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)

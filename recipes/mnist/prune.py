@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse.typing import PositiveInt
 from rich.console import Console
 from rich.progress import track
 from torch import nn
@@ -138,14 +139,16 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--exp-dir", type=Path, required=True, help="folder of the trainings")
     parser.add_argument("--names", nargs="+", help="which (default: widest plain and mixture nets)")
     parser.add_argument("--fractions", type=float, nargs="+", default=FRACTIONS)
-    parser.add_argument("--num-samples", type=int, default=20, help="draws (default: %(default)s)")
+    parser.add_argument("--num-samples", type=PositiveInt, default=20, help="draws (default: 20)")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     names = args.names or widest(read_runs(args.exp_dir))
     runs = [run for each in read_runs(args.exp_dir, names).values() for run in each]
     errors: Errors = {}
-    jobs = [(run, fraction) for run in runs for fraction in sorted(args.fractions)]
+    # The rise is over the whole net.
+    fractions = sorted({0.0, *args.fractions})
+    jobs = [(run, fraction) for run in runs for fraction in fractions]
     for run, fraction in track(jobs, "pruning", console=Console(stderr=True)):
         for method, error in errors_of(run, fraction, args.num_samples).items():
             errors.setdefault(method, {}).setdefault(fraction, []).append(error)

@@ -54,7 +54,7 @@ trainings() {
       for system in $systems; do
         name=$preset-$system-$width${tag:+-$tag}
         # shellcheck disable=SC2086 (words)
-        printf ' %q' --config "$config/$system.yaml" --data "$data" --units "$width" --threads "$threads" $flags \
+        printf ' "%s"' --config "$config/$system.yaml" --data "$data" --units "$width" --threads "$threads" $flags \
           --seed "$seed" --folder "$exp_dir/$name/seed$seed"
         echo ' --'
       done

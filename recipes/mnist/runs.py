@@ -9,6 +9,7 @@ from torch import nn
 
 import bbb
 from bbb.errors import DataError
+from recipes.common import script
 from recipes.mnist.mlp import make_bayesian, make_net
 from recipes.mnist.settings import Settings
 
@@ -59,8 +60,9 @@ def read_runs(exp_dir: Path, names: list[str] | None = None) -> dict[str, list[R
         The runs of each name, by seed, each with its "folder".
 
     Raises:
+        ConfigError: If those of one name differ in more than their seeds.
         DataError: If there is none.
-    """
+    """  # noqa: DOC502 (the first by check_same)
     files = {path.parent.parent.name for path in exp_dir.glob("*/seed*/run.json")}
     found: dict[str, list[Run]] = {}
     for name in names or sorted(files):
@@ -68,6 +70,9 @@ def read_runs(exp_dir: Path, names: list[str] | None = None) -> dict[str, list[R
         each = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
         each = [{**run, "folder": str(path.parent)} for run, path in zip(each, paths, strict=True)]
         found[name] = sorted(each, key=lambda run: run["settings"]["seed"])
+        for run in found[name]:
+            alike = settings_of(found[name][0]).identity | {"seed": run["settings"]["seed"]}
+            script.check_same(settings_of(run).identity, alike, Path(run["folder"]))
     if not found or not all(found.values()):
         missing = ", ".join(name for name, each in found.items() if not each) or "any"
         msg = f"no trainings of {missing} in {exp_dir}; train first (stage 2)"

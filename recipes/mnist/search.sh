@@ -30,7 +30,7 @@ fi
 combinations() {
   for lr in $lrs; do for count in $samples; do for pi in $pis; do for a in $s1; do for b in $s2; do
     # shellcheck disable=SC2086 (words)
-    printf ' %q' --config "$config" --data "$data" $flags --test-samples 0 --lr "$lr" --num-samples "$count" --pi "$pi" \
+    printf ' "%s"' --config "$config" --data "$data" $flags --test-samples 0 --lr "$lr" --num-samples "$count" --pi "$pi" \
       --sigma1 "$(sigma "$a")" --sigma2 "$(sigma "$b")" --folder "$exp_dir/lr$lr-samples$count-pi$pi-s$a-s$b/seed0"
     echo ' --'
   done; done; done; done; done

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from bbb.errors import ConfigError
 from bbb.priors import Normal, Prior, ScaleMixture
+from recipes.common.options import check_distinct
 
 _ELSE = ("exp_dir", "threads", "save_every", "sets")
 """Options that change no result."""
@@ -43,6 +44,9 @@ class Training:
             if getattr(self, name, 1) < 1:
                 msg = f"{name} has to be >= 1, got {getattr(self, name)}"
                 raise ConfigError(msg)
+        if not self.lr > 0:
+            msg = f"lr has to be > 0, got {self.lr}"
+            raise ConfigError(msg)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -72,6 +76,16 @@ class CurveOptions(Training):
     decay: float = 0.0
     nets: int = 20
     seeds: list[int] = dataclasses.field(default_factory=lambda: [0, 1, 2, 3, 4])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_distinct(self, "seeds")
+        # One curve has no spread, one example no scale.
+        least = {"nets": 2, "num_samples": 2, "num_train": 2, "penalty": 0, "decay": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                msg = f"{name} has to be >= {value}, got {getattr(self, name)}"
+                raise ConfigError(msg)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The tables of all parts: results.json, RESULTS.md, and a print.
+"""The tables of the sets, and of the curves that are there: results.json, RESULTS.md, and a print.
 
 Intervals over splits are corrected for their common training examples; those of differences are
 paired by split. Intervals over seeds are Student's t.
@@ -50,7 +50,7 @@ def set_rows(folder: Path) -> Rows:
     found = {method: read(folder / f"{method}.json") for method in METHODS}
     rows = []
     for method, result in found.items():
-        row: dict[str, Any] = {"set": folder.name, "method": method}
+        row: dict[str, Any] = {"set": folder.name, "method": method, "splits": len(result["ll"])}
         for key in ("ll", "rmse"):
             gain = np.subtract(result[key], found["plain"][key])
             row[key] = t_interval(result[key], result["overlap"])
@@ -84,9 +84,10 @@ def curve_table(results: Results) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Read all results, write and print the tables."""
+    """Read the results that are there, write and print the tables."""
     options = read_options(SetOptions, argv, __doc__)
-    curves = {task: read(options.exp_dir / f"{task}.json") for task in ("curve", "gap")}
+    files = {task: options.exp_dir / f"{task}.json" for task in ("curve", "gap")}
+    curves = {task: read(file) for task, file in files.items() if file.exists()}
     sets = {name: set_rows(options.exp_dir / name) for name in options.sets}
     lines = []
     for task, found in curves.items():
@@ -94,7 +95,8 @@ def main(argv: Sequence[str]) -> None:
         lines += [f"## {task}", "", f"Mean over {seeds} seeds and its 95 % interval.", ""]
         lines += [*curve_table(found["results"]), "", f"![{task}]({task}.png)", ""]
     rows = [row for each in sets.values() for row in each]
-    what = f"Test part, {options.splits} random splits; mean and 95 % interval. Log likelihood: "
+    splits = " or ".join(str(number) for number in sorted({row["splits"] for row in rows}))
+    what = f"Test part, {splits} random splits; mean and 95 % interval. Log likelihood: "
     what += "nats per example, higher is better; RMSE: unit of the targets, lower is better."
     lines += ["## Small sets", "", what, "", *set_table(rows), ""]
     results = {task: found["results"] for task, found in curves.items()} | {"sets": rows}

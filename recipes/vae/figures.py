@@ -26,10 +26,12 @@ def draw_curves(runs: dict[str, list[dict[str, Any]]], folder: Path) -> None:
     )
     for name, points, key, label in pictures:
         with axes_at(folder / f"{name}.png", "report.py", (6.5, 4.5)) as axes:
-            for spec, each in runs.items():
+            for place, (spec, each) in enumerate(runs.items()):
                 steps = [point["step"] for point in each[0][points]]
                 values = np.array([[point[key] for point in run[points]] for run in each])
-                axes.plot(steps, values.mean(0), label=spec)
+                # Colours come again after ten.
+                style = ("-", "--", ":")[place // 10 % 3]
+                axes.plot(steps, values.mean(0), style, label=spec)
             axes.set(xlabel="step", ylabel=label, yscale="linear" if key == "loss" else "log")
             axes.legend(fontsize="small")
 

@@ -80,9 +80,8 @@ class Run:
         if not file.exists():
             return
         state = torch.load(file, weights_only=True)
-        # Threads are written down, and may change.
-        wanted = {key: value for key, value in self.identity.items() if key != "threads"}
-        script.check_same(state["identity"], wanted, self.folder)
+        wanted = {"estimator": self.identity["estimator"], "seed": self.seed}
+        script.check_same(state["identity"], wanted | self.settings.fixed, self.folder)
         self.modules.load_state_dict(state["modules"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
@@ -154,11 +153,12 @@ def main(argv: Sequence[str]) -> None:
     """Train every estimator with every seed."""
     options = read_options(Options, argv, __doc__)
     torch.set_num_threads(options.threads)
-    for spec in options.estimator:
-        # All names, before the first training.
-        parse_spec(spec, options.latent, options.num_samples)
     images = load_images(options.data, options.binarization)
     options.check(images)
+    for spec in options.estimator:
+        # All names and numbers, before the first training.
+        found = parse_spec(spec, options.latent, options.num_samples)
+        make_estimator(*found, options, images.train.shape[1])
     with script.steps_progress() as progress:
         for spec in options.estimator:
             for seed in options.seeds:

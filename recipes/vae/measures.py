@@ -20,32 +20,30 @@ def bounds_of(
     Args:
         vae: The model.
         images: (images, pixels), uint8.
-        num_samples: K, rounded up to a multiple of ``draws``; the ELBO is the mean over them too.
+        num_samples: K; the ELBO is the mean over them too.
         seed: Of the draws.
         rows: Images at once.
-        draws: Samples at once.
+        draws: Samples at once, at most.
 
     Returns:
         Negative ELBO and negative importance-weighted bound, nats per image.
     """
     generator = torch.Generator().manual_seed(seed)
     elbo, bound = 0.0, 0.0
-    chunks = math.ceil(num_samples / draws)
     for x in images.split(rows):
         x = x.float()  # noqa: PLW2901 (the same images)
         q = vae.posterior(x)
         log_mean = torch.full((len(x),), -math.inf)
         likelihood = torch.zeros(len(x))
-        for _ in range(chunks):
+        for done in range(0, num_samples, draws):
             with drawn_by(generator):
-                z = q.sample((draws,))
+                z = q.sample((min(draws, num_samples - done),))
             each = vae.log_likelihood(x, z)
             likelihood += each.sum(0)
             weights = each + vae.prior().log_prob(z) - q.log_prob(z)
             log_mean = torch.logaddexp(log_mean, weights.logsumexp(0))
-        total = chunks * draws
-        elbo += (vae.kl(q) - likelihood / total).sum().item()
-        bound -= (log_mean - math.log(total)).sum().item()
+        elbo += (vae.kl(q) - likelihood / num_samples).sum().item()
+        bound -= (log_mean - math.log(num_samples)).sum().item()
     return elbo / len(images), bound / len(images)
 
 

@@ -28,16 +28,22 @@ def read_runs(options: Options) -> Runs:
     """Read what each estimator reached with each seed.
 
     Raises:
+        ConfigError: If a training had other settings.
         DataError: If a training is missing.
-    """
+    """  # noqa: DOC502 (the first by check_same)
     runs: Runs = {}
     for spec in options.estimator:
-        files = [options.exp_dir / spec / f"seed{seed}" / "run.json" for seed in options.seeds]
-        missing = [str(file) for file in files if not file.exists()]
-        if missing:
-            msg = f"no {missing[0]}; train first (stage 1)"
-            raise DataError(msg)
-        runs[spec] = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        runs[spec] = []
+        for seed in options.seeds:
+            folder = options.exp_dir / spec / f"seed{seed}"
+            # The pictures need the model, too.
+            for name in ("run.json", "checkpoint.pt"):
+                if not (folder / name).exists():
+                    msg = f"no {folder / name}; train first (stage 1)"
+                    raise DataError(msg)
+            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            script.check_same(run, options.fixed, folder)
+            runs[spec].append(run)
     return runs
 
 

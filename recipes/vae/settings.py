@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bbb.errors import ConfigError
+from recipes.common.options import check_distinct
 from recipes.vae.images import Images
 
 
@@ -53,6 +54,11 @@ class Settings:
         """What makes a run another one than others, and the number of threads."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)}
 
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What a run keeps when it goes on: all but the threads."""
+        return {key: value for key, value in self.identity.items() if key != "threads"}
+
     def check(self, images: Images) -> None:
         """Refuse what cannot be trained.
 
@@ -70,6 +76,11 @@ class Settings:
         least = {"replicas": 2 if self.measure_every else 0, "measure_every": 0}
         least |= dict.fromkeys(("steps", "batch_size", "log_every", "bound_samples"), 1)
         least |= dict.fromkeys(("save_every", "threads"), 1)
+        if self.num_samples is not None:
+            least["num_samples"] = 1
+        if not self.lr > 0:
+            msg = f"lr has to be > 0, got {self.lr}"
+            raise ConfigError(msg)
         for name, value in least.items():
             if getattr(self, name) < value:
                 msg = f"{name} has to be >= {value}, got {getattr(self, name)}"
@@ -91,3 +102,6 @@ class Options(Settings):
     seeds: list[int] = dataclasses.field(default_factory=lambda: [0])
     exp_dir: Path = Path("exp/vae")
     reference: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_distinct(self, "estimator", "seeds")

@@ -64,13 +64,15 @@ def test_download(url, arrays, checksums, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().out
 
 
-def test_prepare(arrays, checksums, tmp_path):  # noqa: ARG001 (the files have to be there)
-    file = tmp_path / "out" / "fashion.npz"
+@pytest.mark.parametrize("output", ["fashion.npz", "fashion"])
+def test_prepare(output, arrays, checksums, tmp_path):  # noqa: ARG001 (the files have to be there)
+    file = tmp_path / "out" / output
     argv = ["prepare", "--source", str(tmp_path / "mirror"), "--output", str(file)]
     assert _script.run(mnist.main, argv) == 0
     with np.load(file) as found:
         for name, array in arrays.items():
             np.testing.assert_array_equal(found[name], array)
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_command_checks_the_published_digests(url, tmp_path, capsys):
@@ -87,12 +89,16 @@ def test_command_checks_the_published_digests(url, tmp_path, capsys):
         gzip.compress(b""),
         gzip.compress(b"\0\0"),
         gzip.compress(b"\0\0\x08\x03\0\0\0\x01"),
+        gzip.compress(b"\0\0\x08\x03\0\0"),
         idx(np.zeros((2, 3), np.uint8))[:-9],
         idx(np.zeros((2, 3), np.float32), kind=13),
         gzip.compress(gzip.decompress(idx(np.zeros((2, 3), np.uint8)))[:-1]),
     ],
     # A compressed file has the time of day in it, and workers must agree on the names of tests.
-    ids=["not gzip", "empty", "short magic", "short shape", "cut off", "floats", "short data"],
+    ids=[
+        *("not gzip", "empty", "short magic", "short shape", "half a number", "cut off"),
+        *("floats", "short data"),
+    ],
 )
 def test_broken_files_are_named(content, tmp_path):
     file = tmp_path / "train.gz"

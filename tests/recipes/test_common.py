@@ -1,5 +1,7 @@
 """What the recipes share: refusals, errors, options, tables."""
 
+import itertools
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,11 +9,17 @@ import pytest
 
 from bbb import scoring
 from bbb.errors import ConfigError, DataError
-from recipes.common import script
+from bbb.files import write_text
+from recipes.bandit import settings as bandit
+from recipes.common import compare, script
 from recipes.common.evaluation import SystemOptions
+from recipes.common.images import read_npz
 from recipes.common.options import read_options
 from recipes.common.statistics import comparison, difference_texts
 from recipes.common.tables import markdown_table, print_markdown, print_table
+from recipes.mnist import settings as mnist
+from recipes.regression import options as regression
+from recipes.vae import settings as vae
 
 
 class TestSameSettings:
@@ -56,6 +64,16 @@ class Words:
 
 
 class TestOptions:
+    @pytest.mark.parametrize(
+        "kind", [bandit.Settings, mnist.Settings, vae.Options, regression.CurveOptions]
+    )
+    def test_help_is_whole_sentences(self, kind, capsys):
+        with pytest.raises(SystemExit):
+            read_options(kind, ["--help"], "")
+        told = " ".join(capsys.readouterr().out.split())
+        assert "(type: " in told
+        assert re.findall(r"[^.](?= \(type: )", told) == []
+
     @pytest.mark.parametrize(("words", "found"), [([], []), (["4", "5"], [4, 5])])
     def test_a_list_may_be_empty_where_its_default_is(self, words, found):
         options = read_options(Words, ["--some", "1", "--any-number", *words], "")
@@ -122,3 +140,64 @@ def test_speakers_of_other_data_are_missed(tmp_path):
     assert options.load()[2].tolist() == ["s", "t"]
     options.save({"x": np.arange(3)})
     assert np.load(options.output)["x"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["one array", "empty", "text", "damaged"])
+def test_other_files_than_archives_are_named(kind, tmp_path):
+    file = tmp_path / "a.npz"
+    if kind == "one array":
+        with file.open("wb") as stream:
+            np.save(stream, np.zeros(3, np.uint8))
+    elif kind == "damaged":
+        noise = np.random.default_rng(0).integers(9, size=3000).astype(np.uint8)
+        np.savez_compressed(file, x=noise)
+        content = bytearray(file.read_bytes())
+        content[200:260] = bytes(60)
+        file.write_bytes(content)
+    else:
+        file.write_text("no images" if kind == "text" else "")
+    with pytest.raises(DataError, match=r"a\.npz: expected an \.npz with x \(.+\); is it"):
+        read_npz(str(file), ["x"])
+
+
+def test_output_keeps_its_name(tmp_path):
+    options = SystemOptions(source=tmp_path, data=tmp_path, systems=tmp_path, output=tmp_path / "a")
+    options.save({"x": np.arange(3)})
+    with np.load(tmp_path / "a") as found:
+        assert found["x"].tolist() == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+class TestCompare:
+    @pytest.fixture
+    def words(self, tmp_path):
+        """Trials of five speakers, a system that makes no error, and one that makes many."""
+        utt2spk = {f"s{i}-{j}": f"s{i}" for i in range(5) for j in range(2)}
+        pairs = list(itertools.combinations(utt2spk, 2))
+        same = [utt2spk[a] == utt2spk[b] for a, b in pairs]
+        label = {True: "target", False: "nontarget"}
+        lines = {
+            "utt2spk": [f"{u} {s}" for u, s in utt2spk.items()],
+            "trials": [f"{a} {b} {label[t]}" for (a, b), t in zip(pairs, same, strict=True)],
+        }
+        for backend in compare.BACKENDS:
+            for system, values in (("right", same), ("wrong", range(len(same)))):
+                each = zip(pairs, values, strict=True)
+                rows = [f"{a} {b} {float(value)}" for (a, b), value in each]
+                lines[f"seed0/{system}/{backend}.scores"] = rows
+        for name, rows in lines.items():
+            write_text(tmp_path / name, "\n".join(rows) + "\n")
+        words = ["--trials", str(tmp_path / "trials"), "--utt2spk", str(tmp_path / "utt2spk")]
+        words += ["--exp-dirs", str(tmp_path / "seed0"), "--output", str(tmp_path / "out.json")]
+        return [*words, "--ci", "9"]
+
+    def test_with_a_system_without_errors(self, words, tmp_path):
+        compare.main([*words, "--pairs", "right:wrong", "wrong:right"])
+        first, second = (tmp_path / "out.md").read_text().splitlines()[2:4]
+        assert "| right | wrong | 0.00 |" in first
+        assert "|  |" in first
+        assert "| -100.0 % |" in second
+
+    def test_half_a_pair(self, words):
+        with pytest.raises(ConfigError, match="pairs are A:B, got 'right'"):
+            compare.main([*words, "--pairs", "right"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bbb.errors import ConfigError, DataError
-from recipes.mnist import runs, train
+from recipes.mnist import prune, runs, train
 from recipes.mnist.data import load
 from recipes.mnist.train import Training
 from tests.recipes.test_mnist import tiny
@@ -109,6 +109,35 @@ def test_trained_net_comes_back(digits, tmp_path):
         runs.read_runs(tmp_path, ["a", "b"])
     with pytest.raises(DataError, match="no trainings of any in"):
         runs.read_runs(tmp_path / "none")
+
+
+def test_only_trainings_with_the_same_settings_are_averaged(digits, tmp_path):
+    for seed, epochs in enumerate((1, 2)):
+        folder = tmp_path / "a" / f"seed{seed}"
+        Training(tiny(folder=folder, seed=seed, epochs=epochs, threads=epochs), digits).fit("")
+    with pytest.raises(ConfigError, match=r"a.seed1 .*other settings: epochs \(2 there, 1 now\)"):
+        runs.read_runs(tmp_path)
+
+
+def test_fractions_of_one_net(digits, tmp_path):
+    Training(tiny(folder=tmp_path / "a" / "seed0", system="sgd"), digits).fit("")
+    words = ["--exp-dir", str(tmp_path), "--names", "a", "--fractions", "0.98", "0.5", "0.5"]
+    prune.main(words)
+    (row,) = json.loads((tmp_path / "pruning.json").read_text())
+    assert list(row["error"]) == ["0", "0.5", "0.98"]
+    whole = json.loads((tmp_path / "a" / "seed0" / "run.json").read_text())["test"]["mean"]["error"]
+    assert row["error"]["0"][0] == whole
+    assert row["rise"]["0.98"][0] == pytest.approx(row["error"]["0.98"][0] - whole)
+
+
+def test_folder_of_any_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C")
+    exp = tmp_path / "bücher it's $HOME"
+    words = ["--systems", "sgd", "--seeds", "0", "--flags", "--epochs 1", "--stop-stage", "2"]
+    done = run("mnist", "--smoke", "--exp-dir", str(exp), *words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (exp / "modern-sgd-64" / "seed0" / "run.json").exists()
+    assert list(tmp_path.iterdir()) == [exp]
 
 
 def test_run_sh(tmp_path):

@@ -135,8 +135,15 @@ def test_seeds_are_compared(tmp_path):
 def test_wrong_words_are_named(recipe, tmp_path):
     unknown = run(recipe, "--stgae", "3", folder=tmp_path)
     assert unknown.returncode != 0
-    assert "unknown option --stgae; there are" in unknown.stderr
+    assert "unknown option --stgae; there are --" in unknown.stderr
     assert "--stop-stage" in unknown.stderr
+    assert "-- " not in unknown.stderr
+    letter = run(recipe, "--stage", "x", folder=tmp_path)
+    assert letter.returncode != 0
+    assert "stages are numbers from 1 on, got 'x' to '8'" in letter.stderr
+    none = run(recipe, "--stage", "3", "--stop-stage", "2", folder=tmp_path)
+    assert none.returncode != 0
+    assert "no stage is from 3 to 2" in none.stderr
     missing = run(recipe, "--seed", folder=tmp_path)
     assert missing.returncode != 0
     assert "option --seed needs a value" in missing.stderr

@@ -1,6 +1,5 @@
-"""The regression recipe: networks side by side, tasks, choices, resuming, and its runs."""
+"""The regression recipe: networks side by side, tasks, choices, resuming."""
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +12,16 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from torch import nn
 
 import bbb
-from bbb.errors import ConfigError, DataError
-from recipes.common.options import read_options
+from bbb.errors import ConfigError
 from recipes.common.statistics import t_interval
-from recipes.regression import summary
 from recipes.regression.benchmark import Bench, best_noise, jobs, reference
 from recipes.regression.curve_tasks import CURVE_SIGMA, TASKS, paper_curve
-from recipes.regression.curves import draw, fit_bands, measure
+from recipes.regression.curves import measure
 from recipes.regression.fitting import fit, make_model
-from recipes.regression.options import CurveOptions, SetOptions, Training, parse_prior
+from recipes.regression.options import SetOptions, Training
 from recipes.regression.references import bayesian_ridge, gaussian_process, latent, scores
 from recipes.regression.regression import Regressor, Replicas, perceptron, predictions
 from recipes.regression.small_sets import SETS, load_splits
-from tests.recipes.test_recipes import run
 
 PRIORS = [None, "normal:0.5", "mixture:0.5:1:0.1"]
 
@@ -323,66 +319,3 @@ class TestMeasures:
         wide = t_interval(values, overlap=0.75)
         assert wide[2] - wide[0] == pytest.approx(2 * (high - np.mean(values)))
         assert t_interval([3.0]) == [3.0, None, None]
-
-
-# -- options and runs -----------------------------------------------------------------------
-
-
-class TestOptions:
-    def test_files_and_flags(self, tmp_path):
-        file = tmp_path / "a.yaml"
-        file.write_text("seeds: [4, 5]\nlr: 0.5\n")
-        options = read_options(CurveOptions, ["--config", str(file), "--lr", "0.25"], "")
-        assert (options.seeds, options.lr, options.steps) == ([4, 5], 0.25, 1000)
-
-    def test_wrong_numbers(self):
-        with pytest.raises(ConfigError, match="steps has to be >= 1, got 0"):
-            SetOptions(steps=0)
-        with pytest.raises(ConfigError, match="members has to be >= 1, got 0"):
-            SetOptions(members=0)
-
-    def test_priors(self):
-        assert parse_prior("normal:0.5") == bbb.priors.Normal(0, 0.5)
-        assert parse_prior("mixture:0.5:1:0.1") == bbb.priors.ScaleMixture(0.5, 1, 0.1)
-        for text in ("normal", "normal:a", "mixture:1", "gauss:1"):
-            with pytest.raises(ConfigError, match="a prior is normal:SCALE or mixture:"):
-                parse_prior(text)
-
-
-def test_summary_without_results(tmp_path):
-    with pytest.raises(DataError, match=r"no .*curve\.json; run the earlier stages first"):
-        summary.main(["--exp-dir", str(tmp_path)])
-
-
-def test_run_sh(tmp_path):
-    first = run("regression", "--smoke", "--exp-dir", "exp", folder=tmp_path)
-    assert first.returncode == 0, first.stderr
-    exp = tmp_path / "exp"
-    results = json.loads((exp / "results.json").read_text())
-    assert set(results) == {"curve", "gap", "sets"}
-    assert [row["method"] for row in results["sets"]] == list(summary.METHODS)
-    for row in results["sets"]:
-        mean, low, high = row["ll"]
-        assert low <= mean <= high
-    assert f"{results['sets'][0]['ll'][0]:.3f}" in (exp / "RESULTS.md").read_text()
-    for name in ("curve", "gap"):
-        assert (exp / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    words = ("--stage", "3", "--stop-stage", "3")
-    second = run("regression", "--smoke", "--exp-dir", "exp", *words, folder=tmp_path)
-    assert second.returncode == 0, second.stderr
-    assert second.stdout.count("done already") == 5
-
-
-# -- quality --------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_spread_grows_away_from_the_data(tmp_path):
-    options = CurveOptions(
-        exp_dir=tmp_path, hidden=[50], steps=400, lr=0.02, nets=5, seeds=[0], num_samples=100
-    )
-    task = TASKS["curve"]
-    found = measure(task, fit_bands(task, [draw(task, 100, 0)], options))
-    assert found["bbb"]["ratio outside"][0] > 3
-    assert found["gp"]["ratio outside"][0] > 3
-    assert found["bbb"]["iqr outside"][0] > 2 * found["plain"]["iqr outside"][0]

@@ -83,6 +83,18 @@ class TestModel:
         assert bound == pytest.approx(-log_p.mean().item(), abs=0.02)
         assert bound < elbo
 
+    @pytest.mark.parametrize("num_samples", [1, 20, 30])
+    def test_bounds_take_as_many_draws_as_they_say(self, num_samples, monkeypatch):
+        vae, x = make_vae("bernoulli"), some_images().byte()
+        rows, log_likelihood = [], vae.log_likelihood
+        monkeypatch.setattr(
+            vae, "log_likelihood", lambda x, z: rows.append(len(z)) or log_likelihood(x, z)
+        )
+        elbo, bound = bounds_of(vae, x, num_samples, 0, draws=20)
+        assert sum(rows) == num_samples
+        assert max(rows) <= 20
+        assert math.isfinite(elbo + bound)
+
     def test_bound_of_one_draw_is_the_elbo(self):
         vae, x = make_vae("gaussian"), some_images(2000)
         loose = negative_bound(vae, x, G.Pathwise(1, generator=torch.Generator().manual_seed(0)))

@@ -1,13 +1,15 @@
 """The VAE recipe's runs: killed and resumed, refused, reported, and what they reach."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from bbb.errors import ConfigError, DataError
 from recipes.common.options import read_options
-from recipes.vae import report
+from recipes.vae import figures, fit, report
 from recipes.vae.fit import Run
 from recipes.vae.settings import Options, Settings
 from tests.recipes.test_recipes import RECIPES, kill_once_there, run
@@ -106,12 +108,18 @@ class TestSettings:
             ({"latent_size": []}, r"bernoulli z is one number, got \[\]"),
             ({"batch_size": 5000}, "batch_size is 5000, with 1400 training images"),
             ({"steps": 0}, "steps has to be >= 1, got 0"),
+            ({"num_samples": 0}, "num_samples has to be >= 1, got 0"),
+            ({"lr": -1.0}, r"lr has to be > 0, got -1\.0"),
             ({"measure_every": 5, "replicas": 1}, "replicas has to be >= 2"),
         ],
     )
     def test_wrong_numbers(self, changes, message, digits):
         with pytest.raises(ConfigError, match=message):
             tiny(**changes).check(digits)
+
+    def test_a_seed_counts_once(self):
+        with pytest.raises(ConfigError, match=r"seeds needs one or more, .* got \[0, 0\]"):
+            Options(seeds=[0, 0])
 
     def test_unknown_key(self):
         with pytest.raises(ConfigError, match="unknown key '--estimater'; did you mean"):
@@ -175,6 +183,46 @@ def test_run_sh_names_wrong_words(tmp_path):
     assert wrong.returncode != 0
     assert "unknown estimator 'disarmed'; did you mean 'disarm'" in wrong.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_wrong_words_are_named_before_the_first_training(tmp_path):
+    with pytest.raises(ConfigError, match="RLOO needs num_samples >= 2, got 1"):
+        fit.main(["--estimator", "ema", "rloo-1", "--exp-dir", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+class TestReport:
+    words = ("--estimator", "ema", "--steps", "2", "--measure-every", "0", "--bound-samples", "1")
+
+    def test_of_other_settings_writes_nothing(self, tmp_path):
+        words = [*self.words, "--exp-dir", str(tmp_path)]
+        fit.main(words)
+        with pytest.raises(ConfigError, match=r"other settings: steps \(2 there, 3 now\)"):
+            report.main([*words, "--steps", "3"])
+        assert [path.name for path in tmp_path.iterdir()] == ["ema"]
+        report.main([*words, "--threads", "2"])
+        assert (tmp_path / "samples.png").exists()
+
+    def test_needs_the_trained_model(self, tmp_path):
+        words = [*self.words, "--exp-dir", str(tmp_path)]
+        fit.main(words)
+        (tmp_path / "ema" / "seed0" / "checkpoint.pt").unlink()
+        with pytest.raises(DataError, match=r"no .*checkpoint\.pt; train first"):
+            report.main(words)
+
+    def test_curves_can_be_told_apart(self, tmp_path, monkeypatch):
+        drawn = []
+
+        @contextmanager
+        def axes_at(*_):
+            axes = Figure().subplots()
+            yield axes
+            drawn.append({(line.get_color(), line.get_linestyle()) for line in axes.lines})
+
+        monkeypatch.setattr(figures, "axes_at", axes_at)
+        run = {"curve": [{"step": 1, "loss": 2.0}], "noise": []}
+        figures.draw_curves({f"e{i}": [run] for i in range(11)}, tmp_path)
+        assert len(drawn[0]) == 11
 
 
 def test_report_without_runs(tmp_path):
