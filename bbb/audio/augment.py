@@ -1,5 +1,6 @@
 """Augmentation of waveforms: noise, reverberation, speed. Every draw is from a given generator."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -94,21 +95,25 @@ class AugmentConfig:
         """Check what has a lowest and a highest value.
 
         Raises:
-            ConfigError: If they are in the wrong order, or too low.
+            ConfigError: If they are in the wrong order, too low or not finite.
         """
-        if self.min_snr_db > self.max_snr_db:
+        if not -math.inf < self.min_snr_db <= self.max_snr_db < math.inf:
             msg = (
-                f"AugmentConfig: needs min_snr_db <= max_snr_db, got {self.min_snr_db} and "
-                f"{self.max_snr_db}; swap them"
+                f"AugmentConfig: needs finite min_snr_db <= max_snr_db, got {self.min_snr_db} and "
+                f"{self.max_snr_db}; swap or correct them"
             )
             raise ConfigError(msg)
         for name in ("music_snr_db", "babble_snr_db", "babble_speakers"):
             low, high = getattr(self, name)
-            if low > high or (name == "babble_speakers" and low < 1):
+            finite = -math.inf < low <= high < math.inf
+            if not finite or (name == "babble_speakers" and low < 1):
                 msg = f"AugmentConfig: {name} are the lowest and the highest, got {low} and {high}"
                 raise ConfigError(msg)
-        if self.noise_gap is not None and self.noise_gap < 0:
-            msg = f"AugmentConfig: noise_gap is in seconds, at least 0, got {self.noise_gap}"
+        if self.noise_gap is not None and not 0 <= self.noise_gap < math.inf:
+            msg = (
+                f"AugmentConfig: noise_gap is in seconds, at least 0, got {self.noise_gap}; null "
+                "is one noise all along"
+            )
             raise ConfigError(msg)
 
     @property
@@ -283,7 +288,8 @@ def change_speed(waveform: NDArray[np.float32], speed: float) -> NDArray[np.floa
         return waveform
     ratio = Fraction(speed).limit_denominator(100)
     with torch.no_grad():
-        faster = _resampler(ratio.numerator, ratio.denominator)(torch.from_numpy(waveform))
+        samples = torch.from_numpy(np.ascontiguousarray(waveform, np.float32))
+        faster = _resampler(ratio.numerator, ratio.denominator)(samples)
     result: NDArray[np.float32] = faster.numpy()
     return result
 
@@ -303,5 +309,5 @@ def _gain(noise: NDArray[np.float32], signal: NDArray[np.float32], snr_db: float
 
 
 def _power(samples: NDArray[np.float32]) -> float:
-    """Mean square; in float64, so that long signals lose nothing."""
+    """Mean square."""
     return float(np.vdot(samples, samples)) / len(samples)

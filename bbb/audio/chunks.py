@@ -1,5 +1,6 @@
 """How utterances become batches of chunks."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,6 +58,6 @@ class ChunkConfig:
         if self.order not in {"speakers", "sequence"}:
             msg = f"ChunkConfig: order is 'speakers' or 'sequence', got '{self.order}'"
             raise ConfigError(msg)
-        if self.span_factor < 1.0:
-            msg = f"ChunkConfig: span_factor is at least 1, got {self.span_factor}"
+        if not 1.0 <= self.span_factor < math.inf:
+            msg = f"ChunkConfig: span_factor is at least 1, and finite, got {self.span_factor}"
             raise ConfigError(msg)

@@ -130,16 +130,20 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
                 "check utt2spk"
             )
             raise DataError(msg)
-        changed = self.augment.changes_sound or self.augment.speeds != (1.0,)
-        if changed and isinstance(self.utterances, ArchivedUtterances):
-            msg = f"{self.path}: features cannot get noise, rooms or speeds; leave augment out"
-            raise ConfigError(msg)
-        short = np.flatnonzero(self.utterances.samples < self.features.window_samples)
+        if isinstance(self.utterances, ArchivedUtterances):
+            if self.augment.changes_sound or self.augment.speeds != (1.0,):
+                msg = f"{self.path}: features cannot get noise, rooms or speeds; leave augment out"
+                raise ConfigError(msg)
+            return
+        fastest = max(self.augment.speeds)
+        needed = math.ceil(self.features.window_samples * fastest)
+        short = np.flatnonzero(self.utterances.samples < needed)
         if len(short):
             msg = (
                 f"{self.path}: utterance '{self.utterances.names[short[0]]}' has "
-                f"{self.utterances.samples[short[0]]} samples, a window needs "
-                f"{self.features.window_samples} (25 ms); drop it, or run bbb data fix {self.path}"
+                f"{self.utterances.samples[short[0]]} samples, a window needs {needed} (25 ms at "
+                f"{fastest} times the speed); drop it, or run bbb data fix {self.path} "
+                f"--min_seconds {needed / self.features.sample_rate}"
             )
             raise DataError(msg)
 
@@ -310,8 +314,8 @@ class ChunkBatches(Dataset[tuple[Tensor, Tensor]]):
         if isinstance(self.utterances, ArchivedUtterances):
             return self.utterances.features(utterance, start, size)
         span = self._span(utterance, start, size)
-        # Long recordings have stretches of digital silence: take the whole then.
-        span = span if span.any() else self._span(utterance)
+        # Long recordings have stretches of digital silence (8 in A-law): take the whole then.
+        span = span if span.min() < span.max() else self._span(utterance)
         clean = change_speed(span.astype(np.float32) / np.float32(_INT16_SCALE), speed)
         return self._named(utterance, clean, rng)
 

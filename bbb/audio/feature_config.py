@@ -1,5 +1,6 @@
 """What a frame of features is; a file of its own, since command lines name it without torch."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,8 +70,11 @@ class FeatureConfig:
                 f"num_ceps {self.num_ceps} and num_mels {self.num_mels}"
             )
             raise ConfigError(msg)
-        if self.cmn_window * FRAMES_PER_SECOND < 1:
-            msg = f"FeatureConfig: cmn_window is in seconds, at least 0.01, got {self.cmn_window}"
+        if not 1 <= self.cmn_window * FRAMES_PER_SECOND < math.inf:
+            msg = (
+                "FeatureConfig: cmn_window is in seconds, at least 0.01 and finite, got "
+                f"{self.cmn_window}; cmn 'mean' is that of the utterance"
+            )
             raise ConfigError(msg)
         if self.vad_context < 0 or not 0.0 < self.vad_proportion < 1.0:
             msg = (

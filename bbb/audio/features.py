@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torchaudio.compliance import kaldi
@@ -48,7 +49,7 @@ def kaldi_features(waveform: NDArray[np.float32] | Tensor, config: FeatureConfig
 
     Raises:
         ShapeError: If the waveform is not one-dimensional.
-        DataError: If it is shorter than a window, holds only zeros, or is not finite.
+        DataError: If it is shorter than a window, holds only zeros or integers, or is not finite.
     """  # noqa: DOC502 (raised by the shared checks)
     return _raw_features(_int16_scale(waveform, config), config)
 
@@ -66,7 +67,7 @@ def log_energy(waveform: NDArray[np.float32] | Tensor, config: FeatureConfig) ->
 
     Raises:
         ShapeError: If the waveform is not one-dimensional.
-        DataError: If it is shorter than a window, holds only zeros, or is not finite.
+        DataError: If it is shorter than a window, holds only zeros or integers, or is not finite.
     """  # noqa: DOC502 (raised by the shared checks)
     return _log_energy(_int16_scale(waveform, config), config)
 
@@ -92,8 +93,7 @@ def sliding_cmn(features: Tensor, window: int = 300) -> Tensor:
         msg = f"sliding_cmn: window needs at least 1 frame, got {window}; give frames, not seconds"
         raise ConfigError(msg)
     frames = features.shape[0]
-    sums = torch.zeros(frames + 1, features.shape[1], dtype=torch.float64, device=features.device)
-    torch.cumsum(features, dim=0, dtype=torch.float64, out=sums[1:])
+    sums = F.pad(features, (0, 0, 1, 0)).cumsum(dim=0, dtype=torch.float64)
     start = torch.arange(frames, device=features.device) - window // 2
     start = start.clamp(0, max(0, frames - window))
     end = (start + window).clamp(max=frames)
@@ -146,7 +146,7 @@ def voice_activity(waveform: NDArray[np.float32] | Tensor, config: FeatureConfig
 
     Raises:
         ShapeError: If the waveform is not one-dimensional.
-        DataError: If it is shorter than a window, holds only zeros, or is not finite.
+        DataError: If it is shorter than a window, holds only zeros or integers, or is not finite.
     """  # noqa: DOC502 (raised by the shared checks)
     return _voiced(_int16_scale(waveform, config), config)
 
@@ -185,7 +185,7 @@ def utterance_features(
 
     Raises:
         ShapeError: If the waveform is not one-dimensional.
-        DataError: If it is shorter than a window, holds only zeros, or is not finite.
+        DataError: If it is shorter than a window, holds only zeros or integers, or is not finite.
     """  # noqa: DOC502 (raised by the shared checks)
     scaled = _int16_scale(waveform, config)
     if voiced is None:
@@ -216,12 +216,19 @@ def _int16_scale(waveform: NDArray[np.float32] | Tensor, config: FeatureConfig) 
 
     Raises:
         ShapeError: If it is not one-dimensional.
-        DataError: If it is too short, constant or not finite.
+        DataError: If it is too short, constant, not finite, or of integers.
     """
-    samples = torch.as_tensor(waveform, dtype=torch.float32)
-    if samples.ndim != 1:
-        msg = f"features need a waveform of shape (samples,), got {tuple(samples.shape)}"
+    given = torch.as_tensor(waveform)
+    if given.ndim != 1:
+        msg = f"features need a waveform of shape (samples,), got {tuple(given.shape)}"
         raise ShapeError(msg)
+    if not given.is_floating_point():
+        msg = (
+            f"features need a waveform of floats in [-1, 1), got {given.dtype}; divide 16-bit "
+            "samples by 32768"
+        )
+        raise DataError(msg)
+    samples = given.float()
     if len(samples) < config.window_samples:
         msg = (
             f"the waveform has {len(samples)} samples, a window needs {config.window_samples} "

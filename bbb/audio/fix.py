@@ -13,6 +13,7 @@ from bbb.audio.waveform import recording_info
 from bbb.errors import DataError
 
 _WRITTEN = (*TABLES[:2], "spk2utt", *TABLES[2:])
+_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ def fix_data_dir(
     """Repair a data directory in place, keeping its tables as they were in ``.backup``.
 
     Dropped are utterances without speaker or usable audio, and lines that cannot be read; of a
-    duplicate key the first line is kept. The tables are sorted, ``spk2utt`` and ``utt2dur`` are
-    made anew. Audio and trial lists are never touched.
+    duplicate key the first line is kept. The tables are sorted, ``spk2utt`` and what is wrong in
+    ``utt2dur`` are made anew. Audio and trial lists are never touched.
 
     Args:
         path: The folder.
@@ -112,14 +113,18 @@ def _usable(parsed: ParsedDir, faults: list[Fault]) -> tuple[DataDir, dict[str, 
 def _durations(data: DataDir) -> dict[str, float]:
     """Seconds of each utterance, from segments or from the headers of its audio."""
     lengths = {recording: recording_info(data, recording).duration for recording in data.wavs}
-    return {
-        utterance: round(
-            min(s.end, lengths[s.recording]) - s.start
-            if (s := data.segments.get(utterance))
-            else lengths[utterance],
-            4,
-        )
+    exact = {
+        utterance: min(s.end, lengths[s.recording]) - s.start
+        if (s := data.segments.get(utterance))
+        else lengths[utterance]
         for utterance in data.utt2spk
+    }
+    # Seven decimals tell the sample, which shards are read by; what has four is left as it is.
+    return {
+        utterance: stated
+        if abs((stated := data.durations.get(utterance, 0.0)) - seconds) < _ROUNDING
+        else round(seconds, 7)
+        for utterance, seconds in exact.items()
     }
 
 

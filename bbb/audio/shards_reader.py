@@ -62,9 +62,8 @@ class Lanes:
         """
         epoch, place = divmod(step, self.length(lane))
         if epoch not in self._orders:
-            # Lanes differ by 1 in length, so that some are an epoch ahead of others.
-            kept = {e: order for e, order in self._orders.items() if abs(e - epoch) == 1}
-            self._orders = {**kept, epoch: self._order(epoch)}
+            # Lanes differ by 1 in length, so that at any step they are in two epochs at most.
+            self._orders = dict([*self._orders.items()][-1:]) | {epoch: self._order(epoch)}
         return int(self._orders[epoch][self._starts[lane] + place])
 
     def _order(self, epoch: int) -> NDArray[np.int64]:

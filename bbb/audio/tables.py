@@ -1,5 +1,6 @@
 """The text tables of a Kaldi data directory: a key, white space, a value on every line."""
 
+import codecs
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,8 @@ class Table:
         values: Key to the rest of its line; of a duplicate key, the first line.
         lines: Key to line number, from 1; also of keys without a value.
         faults: Lines that cannot be used: no value, duplicate key, not UTF-8.
-        style: Lines that can be used but that Kaldi's tools reject: order, CRLF, tabs.
+        style: Lines that can be used but that Kaldi's tools reject: order, CRLF, tabs,
+            a byte-order mark.
         noted: Messages among these that are given once.
     """
 
@@ -91,6 +93,9 @@ def _add_line(table: Table, number: int, raw: bytes) -> str:
         message = f"not UTF-8 ({error.reason}); convert the file to UTF-8"
         table.faults.append(Fault(table.path, number, message))
         return ""
+    if number == 1 and raw.startswith(codecs.BOM_UTF8):
+        message = "byte-order mark, for Kaldi a part of the id; bbb data fix takes it away"
+        table.style.append(Fault(table.path, number, message))
     _check_style(table, number, text)
     key, *rest = re.split(r"[ \t]+", text.strip(" \t\r"), maxsplit=1)
     if not rest:

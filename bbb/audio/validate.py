@@ -78,7 +78,8 @@ def validate_parsed(
     faults += _spk2utt_faults(parsed)
     faults += _extra_faults(parsed)
     for trials in sorted(parsed.data.path.glob("trials*")):
-        faults += _trial_faults(trials, parsed.data)
+        if trials.is_file() and trials.suffix != ".npz":
+            faults += _trial_faults(trials, parsed.data)
     if audio:
         faults += _audio_faults(parsed, sample_rate, min_seconds, progress)
     names = [*parsed.tables, "spk2utt"]
@@ -158,8 +159,9 @@ def _trial_faults(path: Path, data: DataDir) -> list[Fault]:
             if len(fields) < 2:  # noqa: PLR2004 (enroll and test)
                 message = f"expected 'enroll test target|nontarget', got '{line}'; complete it"
                 return [Fault(path, number, message)]
-            # VoxCeleb puts the label first, Kaldi last.
-            first = 1 if fields[0] in {"0", "1"} and len(fields) > 2 else 0  # noqa: PLR2004
+            # VoxCeleb puts the label first, Kaldi last; a speaker may be called 1.
+            kaldi = len(fields) == 2 or fields[-1] in {"target", "nontarget"}  # noqa: PLR2004
+            first = 1 if fields[0] in {"0", "1"} and not kaldi else 0
             enroll, test = fields[first : first + 2]
             for name in {enroll} - models | {test} - data.utt2spk.keys():
                 unknown.setdefault(name, number)

@@ -17,6 +17,7 @@ from torch import Tensor
 from bbb.errors import ConfigError
 from bbb.speaker.build import build_network, load_weights, make_bayesian
 from bbb.speaker.config import TrainConfig
+from bbb.speaker.provenance import plain
 from bbb.speaker.xvector import XVector
 
 _FORMAT = 1
@@ -45,7 +46,7 @@ def pack_config(config: TrainConfig, num_classes: int) -> dict[str, Any]:
     Returns:
         Format number, classes, and the configuration as nested dictionaries.
     """
-    return {"format": _FORMAT, "num_classes": num_classes, "config": dataclasses.asdict(config)}
+    return {"format": _FORMAT, "num_classes": num_classes, "config": plain(config)}
 
 
 def unpack_config(packed: Mapping[str, Any]) -> TrainConfig:

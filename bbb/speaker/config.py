@@ -166,7 +166,7 @@ class OptimConfig:
             raise ConfigError(msg)
         if not (self.weight_decay >= 0 and self.clip_norm > 0):
             msg = (
-                "optim: needs weight_decay >= 0 and clip_norm > 0 (inf for no clipping), got "
+                "optim: needs weight_decay >= 0 and clip_norm > 0 (.inf for no clipping), got "
                 f"{self.weight_decay} and {self.clip_norm}"
             )
             raise ConfigError(msg)
@@ -259,6 +259,9 @@ class TrainConfig:
                 f"{self.max_steps}, {self.checkpoint_every} and {self.workers}"
             )
             raise ConfigError(msg)
+        if not 0 <= self.seed < 2**64:
+            msg = f"train: seed is from 0 to 2**64 - 1, got {self.seed}"
+            raise ConfigError(msg)
         if self.cache_gb is not None and not self.cache_gb >= 0:
             msg = f"train: cache_gb is at least 0, or null to choose, got {self.cache_gb}"
             raise ConfigError(msg)
@@ -284,7 +287,7 @@ class TrainConfig:
         self._check_parts()
 
     def _check_parts(self) -> None:
-        """Check that a batch can be shared evenly.
+        """Check that a batch can be shared evenly, and that no part is too small.
 
         Raises:
             ConfigError: If it cannot.
@@ -302,6 +305,14 @@ class TrainConfig:
                 f"train: chunks.batch_size {size} is no multiple of devices {self.devices} x nodes "
                 f"{self.nodes} x accumulate {self.accumulate}, which share it; make it "
                 f"{-(-size // parts) * parts}"
+            )
+            raise ConfigError(msg)
+
+        if self.chunks.batch_size // self.accumulate < 2:  # noqa: PLR2004 (they have a variance)
+            msg = (
+                "train: batch normalisation needs 2 rows or more in each of "
+                f"{self.accumulate} parts, got {self.chunks.batch_size // self.accumulate}; raise "
+                "chunks.batch_size or lower accumulate"
             )
             raise ConfigError(msg)
 

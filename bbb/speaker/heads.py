@@ -59,11 +59,12 @@ class _CosineHead(nn.Module):
             labels: Target classes, int64, shape (batch,); None for no margin (at test).
 
         Returns:
-            Shape (batch, num_classes), in [-scale (1 + margin), scale].
+            Shape (batch, num_classes), in [-scale (1 + margin), scale]; in float32 or better.
         """
-        # In float32 even under autocast: half precision cannot tell apart the largest cosines.
+        # Not in half precision, even under autocast: it cannot tell apart the largest cosines.
+        dtype = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            cosine = F.linear(F.normalize(x.float()), F.normalize(self.weight.float()))
+            cosine = F.linear(F.normalize(x.to(dtype)), F.normalize(self.weight.to(dtype)))
             if labels is not None:
                 target = cosine.gather(1, labels.unsqueeze(1))
                 cosine = cosine.scatter(1, labels.unsqueeze(1), self._penalise(target))

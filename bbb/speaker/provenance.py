@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -21,8 +22,9 @@ _FREE = {"output", "checkpoint_every", "workers", "threads", "accelerator", "dev
 
 
 def plain(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as nested dictionaries of plain types, tuples as lists."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))  # type: ignore[no-any-return]
+    """The configuration as nested dictionaries of plain types: tuples as lists, paths as text."""
+    text = json.dumps(dataclasses.asdict(config), default=os.fspath)
+    return json.loads(text)  # type: ignore[no-any-return]
 
 
 def write_provenance(config: TrainConfig, folder: Path) -> None:
@@ -88,7 +90,7 @@ def check_same_run(config: TrainConfig, folder: Path) -> None:
             earlier.setdefault(key, value)
     free = _FREE - ({"checkpoint_every"} if config.average else set())
     if config.augment.changes_sound:
-        free |= {"cache_gb"}  # the same spans, from memory or from files
+        free |= {"cache_gb"}  # the same spans, from memory or from files (Opus: within -50 dB)
     differ = [
         f"{key} ({earlier.get(key)} there, {now.get(key)} now)"
         for key in sorted(earlier.keys() | now.keys())

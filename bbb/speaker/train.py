@@ -20,7 +20,7 @@ from bbb.audio.archives import FeatureArchive
 from bbb.audio.cache import memory_limit
 from bbb.audio.datadir import DataDir
 from bbb.audio.dataset import ChunkBatches
-from bbb.errors import ConfigError, DataError
+from bbb.errors import BBBError, ConfigError, DataError
 from bbb.speaker._sync_norm import SyncNorms
 from bbb.speaker.batches import StepBatches
 from bbb.speaker.build import build_network, load_weights, make_bayesian
@@ -91,8 +91,18 @@ def train(config: TrainConfig) -> Path:
 
 
 def _build(config: TrainConfig, trainer: pl.Trainer) -> SpeakerModule:
-    """Network and data, everything checked."""
+    """Network and data, everything checked.
+
+    Raises:
+        ConfigError: If a chunk may be too short for the network.
+    """
     network, start = _initial_network(config)
+    if config.chunks.min_frames < network.context_frames:
+        msg = (
+            f"train: chunks.min_frames is at least {network.context_frames}, what the network sees "
+            f"at once, got {config.chunks.min_frames}"
+        )
+        raise ConfigError(msg)
     feats = config.source == "feats"
     archive = FeatureArchive(config.data, config.features) if feats else None
     chunks = ChunkBatches(
@@ -176,7 +186,7 @@ def _trainer(config: TrainConfig, saver: Checkpoints) -> pl.Trainer:
                 enable_model_summary=False,
                 use_distributed_sampler=False,
             )
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         msg = (
             f"accelerator '{config.accelerator}' with precision '{config.precision}' cannot be "
             f"used here: {error}"
@@ -198,10 +208,15 @@ def _fit(trainer: pl.Trainer, module: SpeakerModule, last: Path | None) -> None:
         # Lightning's answer to Ctrl-C, which it also makes the process ignore from then on.
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from error
-    except BaseException:
+    except BaseException as error:
         kill = getattr(trainer.strategy.launcher, "kill", None)
         if kill is not None:
             kill(signal.SIGKILL)  # the processes started here may wait for this one for ever
+        kind = type(error)
+        # A loading worker puts its whole traceback in front of its message.
+        _, mark, reason = str(error).rpartition(f"{kind.__module__}.{kind.__name__}: ")
+        if mark and isinstance(error, BBBError):
+            raise kind(reason.strip()) from error
         raise
 
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from bbb.errors import ConfigError, ShapeError
@@ -153,7 +154,10 @@ class XVector(nn.Module):
         x = features.transpose(1, 2)  # (batch, dim, frames)
         for layer in (self.frame1, self.frame2, self.frame3, self.frame4, self.frame5):
             x = layer(x)
-        x = self.segment6(self.pooling(x))
+        pooled = self.pooling(x)
+        if not torch.is_autocast_enabled(x.device.type):
+            pooled = pooled.to(x.dtype)  # all that a network in half precision takes
+        x = self.segment6(pooled)
         return x if self.embed_from == "segment6" else self.segment6.activate(x)
 
     def head_input(self, embeddings: Tensor) -> Tensor:

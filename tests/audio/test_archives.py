@@ -10,8 +10,10 @@ import pytest
 import soundfile
 import torch
 
+from bbb._ark import ark_writer
 from bbb.audio.archives import FeatureArchive, write_features
 from bbb.audio.datadir import DataDir
+from bbb.audio.dataset import ChunkBatches, ChunkConfig
 from bbb.audio.features import FeatureConfig, kaldi_features, normalize, utterance_features
 from bbb.audio.waveform import load_utterance
 from bbb.errors import ConfigError, DataError, FormatError
@@ -158,6 +160,19 @@ def test_without_vad(made: DataDir, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"vad.scp: no such file; all frames are kept"):
         archive = FeatureArchive(made.path, CONFIG)
     assert len(archive.features("spk0-utt0")) == 120
+
+
+def test_a_chunk_of_one_frame_repeats_it(tmp_path: Path) -> None:
+    # Kaldi's --snip-edges makes one frame of 25 ms.
+    with ark_writer(tmp_path / "feats.ark") as put:
+        put("a", np.full((1, 8), 3.0))
+        put("b", np.zeros((4, 8)))
+    (tmp_path / "utt2spk").write_text("a a\nb b\n")
+    config = FeatureConfig(num_mels=12, num_ceps=8, cmn="none", vad=False)
+    archive = FeatureArchive(tmp_path, config)
+    chunks = ChunkConfig(batch_size=2, min_frames=20, max_frames=20)
+    features, speakers = ChunkBatches(archive.directory(), config, chunks, archive=archive)[0]
+    assert (features == torch.where(speakers == 0, 3.0, 0.0)[:, None, None]).all()
 
 
 # -- what is refused ------------------------------------------------------------------------

@@ -118,6 +118,12 @@ def test_speed_changes_length_and_pitch(speed):
     assert power_db(changed[1000:-1000]) == pytest.approx(power_db(tone), abs=0.1)
 
 
+def test_speed_takes_what_soundfile_reads_by_default(voice):
+    speech = voice(0.2)
+    for same in (speech.astype(np.float64), speech[::-1].copy()[::-1]):
+        np.testing.assert_array_equal(change_speed(same, 0.9), change_speed(speech, 0.9))
+
+
 def test_speed_one_is_the_same(voice):
     speech = voice(0.2)
     assert change_speed(speech, 1.0) is speech
@@ -320,12 +326,16 @@ def test_nothing_asked_for_nothing_done(voice):
         ({"rir_prob": -0.1}, r"rir_prob is a probability"),
         ({"noise_prob": 0.5}, "noise_prob is 0.5 but noise_dir is not set; set it"),
         ({"rir_prob": 0.5}, "rir_prob is 0.5 but rir_dir is not set"),
-        ({"min_snr_db": 10.0, "max_snr_db": 5.0}, "needs min_snr_db <= max_snr_db"),
+        ({"min_snr_db": 10.0, "max_snr_db": 5.0}, "needs finite min_snr_db <= max_snr_db"),
         ({"music_prob": 0.5}, "music_prob is 0.5 but music_dir is not set"),
         ({"babble_dir": "x", "babble_prob": -0.5}, r"babble_prob is a probability in \[0, 1\]"),
         ({"music_snr_db": (9.0, 5.0)}, "music_snr_db are the lowest and the highest, got 9.0"),
         ({"babble_speakers": (0, 3)}, "babble_speakers are the lowest and the highest, got 0"),
         ({"noise_gap": -1.0}, "noise_gap is in seconds, at least 0, got -1.0"),
+        ({"noise_gap": np.inf}, "noise_gap is in seconds, at least 0, got inf; null is one noise"),
+        ({"min_snr_db": np.nan}, "needs finite min_snr_db <= max_snr_db, got nan and 20.0"),
+        ({"max_snr_db": np.inf}, "needs finite min_snr_db <= max_snr_db, got 0.0 and inf"),
+        ({"music_snr_db": (5.0, np.inf)}, "music_snr_db are the lowest and the highest"),
         (
             {
                 **dict.fromkeys(("music_dir", "babble_dir"), "x"),

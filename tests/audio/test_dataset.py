@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import math
 import pickle
 from collections import Counter
 
@@ -383,14 +384,17 @@ def test_segments(make_corpus):
     assert plain.utterances.samples.tolist() == [8000] * 8
 
 
-def test_a_silent_span_of_a_long_recording_is_avoided(tmp_path, voice, augment):
-    samples = np.zeros(20 * RATE, dtype=np.float32)
+@pytest.mark.parametrize("level", [0, 8])
+@pytest.mark.parametrize("memory", [math.inf, 0])
+def test_a_silent_span_of_a_long_recording_is_avoided(tmp_path, voice, augment, level, memory):
+    # A-law has no zero: where nothing is sent its decoder says 8 again and again.
+    samples = np.full(20 * RATE, level / 32768, dtype=np.float32)
     samples[: RATE // 2] = voice(0.5)
     soundfile.write(tmp_path / "s.wav", samples, RATE)
     soundfile.write(tmp_path / "t.wav", voice(1.0), RATE)
     data = DataDir(tmp_path, {k: str(tmp_path / f"{k}.wav") for k in "st"}, {"s": "s", "t": "t"})
     chunks = dataclasses.replace(CHUNKS, batch_size=2, batches_per_epoch=10)
-    for features, _ in all_batches(ChunkBatches(data, FEATURES, chunks, augment)):
+    for features, _ in all_batches(ChunkBatches(data, FEATURES, chunks, augment, memory=memory)):
         assert torch.isfinite(features).all()
 
 
@@ -433,6 +437,9 @@ def test_bad_files_show_before_training(make_corpus, tmp_path):
         DataError, match=r"'spk1-utt0' has 300 samples, a window needs 400 .* bbb data fix"
     ):
         ChunkBatches(data, FEATURES, CHUNKS)
+    soundfile.write(wave, np.ones(500) * 0.1, RATE)
+    with pytest.raises(DataError, match=r"has 500 samples, a window needs 600 .*_seconds 0.0375"):
+        ChunkBatches(data, FEATURES, CHUNKS, AugmentConfig(speeds=(1.0, 1.5)))
 
 
 def test_wrong_rate_shows_before_training(make_corpus):
@@ -458,7 +465,8 @@ def test_silence_names_its_utterance(make_corpus, tmp_path, augment):
         ({"batch_size": 0}, "batch_size and batches_per_epoch are at least 1, got 0"),
         ({"batches_per_epoch": -1}, "batch_size and batches_per_epoch are at least 1"),
         ({"pick": "best"}, "pick is 'duration' or 'uniform', got 'best'"),
-        ({"span_factor": 0.5}, "span_factor is at least 1, got 0.5"),
+        ({"span_factor": 0.5}, "span_factor is at least 1, and finite, got 0.5"),
+        ({"span_factor": math.inf}, "span_factor is at least 1, and finite, got inf"),
         ({"order": "any"}, "order is 'speakers' or 'sequence', got 'any'"),
     ],
 )

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import kaldi_native_fbank
 import numpy as np
@@ -157,6 +158,8 @@ def test_unusable_waveforms(function):
         function(np.zeros(800, dtype=np.float32), config)
     with pytest.raises(DataError, match="NaN or infinite"):
         function(np.full(800, np.nan, dtype=np.float32), config)
+    with pytest.raises(DataError, match=r"floats in \[-1, 1\), got torch.int16; divide .* 32768"):
+        function(np.arange(800, dtype=np.int16), config)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 8, 9, 15, 16, 17, 40])
@@ -178,6 +181,11 @@ def test_sliding_cmn_of_a_short_utterance_is_the_mean():
 def test_sliding_cmn_is_exact_for_long_utterances():
     features = torch.full((200_000, 1), 1000.1)
     assert float(sliding_cmn(features).abs().max()) == 0.0
+
+
+def test_sliding_cmn_lets_gradients_through():
+    features = torch.randn(9, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: sliding_cmn(x, 4), (features,))
 
 
 def test_sliding_cmn_needs_a_window():
@@ -268,6 +276,8 @@ def test_dim():
         ({"num_ceps": 31}, "needs 1 <= num_ceps <= num_mels, got num_ceps 31"),
         ({"num_mels": 0}, "needs 1 <= num_ceps <= num_mels"),
         ({"cmn_window": 0.001}, "cmn_window is in seconds, at least 0.01"),
+        ({"cmn_window": math.inf}, "cmn_window is in seconds, .*, got inf; cmn 'mean' is that of"),
+        ({"cmn_window": math.nan}, "cmn_window is in seconds, .*, got nan"),
         ({"vad_context": -1}, "needs vad_context >= 0"),
         ({"vad_proportion": 1.0}, "0 < vad_proportion < 1"),
     ],

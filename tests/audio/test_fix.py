@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import soundfile
@@ -46,6 +48,15 @@ def test_spk2utt_and_utt2dur_are_made_anew(corpus):
     assert report.data.durations == dict.fromkeys(corpus.utt2spk, 0.5)
     assert report.rewritten == ["spk2utt", "utt2dur"]
     assert validate_data_dir(corpus.path) == []
+
+
+@pytest.mark.parametrize(("stated", "kept"), [(0.4999, 0.4999), (0.49, 0.4999375)])
+def test_durations_of_four_decimals_are_left_alone(corpus, voice, stated, kept):
+    soundfile.write(corpus.wavs["spk0-utt0"], voice(0.5)[:-1], RATE)
+    dataclasses.replace(corpus, durations={**corpus.durations, "spk0-utt0": stated}).write()
+    report = fix_data_dir(corpus.path)
+    assert report.rewritten == ([] if stated == kept else ["utt2dur"])
+    assert DataDir.read(corpus.path).durations == {**corpus.durations, "spk0-utt0": kept}
 
 
 def test_unusable_audio_is_dropped_with_its_reason(corpus, tmp_path):

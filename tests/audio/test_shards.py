@@ -15,8 +15,10 @@ from bbb.audio import waveform
 from bbb.audio.datadir import DataDir, Segment, Side
 from bbb.audio.dataset import ChunkBatches, ChunkConfig
 from bbb.audio.features import FeatureConfig
+from bbb.audio.fix import fix_data_dir
 from bbb.audio.shards import write_shards
 from bbb.audio.shards_member import Member, split_address
+from bbb.audio.utterances import Utterances
 from bbb.audio.validate import validate_data_dir
 from bbb.audio.waveform import load_utterance, read_waveform
 from bbb.errors import ConfigError, DataError
@@ -293,6 +295,18 @@ def test_opening_reads_one_header_of_a_shard(make_corpus, tmp_path, monkeypatch)
     assert batches.utterances.samples.tolist() == [RATE] * 6
     with pytest.raises(DataError, match="expected 8000 Hz, got 16000 Hz"):
         ChunkBatches(packed, FeatureConfig(sample_rate=8000, high_freq=3800.0), ChunkConfig())
+
+
+def test_a_repair_keeps_their_lengths_to_the_sample(tmp_path, voice):
+    wavs = {f"s-{i}": str(tmp_path / f"{i}.wav") for i in range(1, 4)}
+    for i, path in enumerate(wavs.values(), start=1):
+        soundfile.write(path, voice(0.5)[:-i], 16000)
+    packed = write_shards(DataDir(tmp_path, wavs, dict.fromkeys(wavs, "s")), tmp_path / "shards")
+    assert packed is not None
+    assert fix_data_dir(packed.path).rewritten == []
+    (packed.path / "utt2dur").unlink()
+    repaired = fix_data_dir(packed.path).data
+    assert Utterances(repaired, 16000).samples.tolist() == [7999, 7998, 7997]
 
 
 def test_real_speech(real_data, tmp_path):

@@ -29,7 +29,11 @@ def test_values_are_the_rest_of_the_line(table):
 
 
 def test_byte_order_mark_is_no_part_of_the_key(table):
-    assert table(b"\xef\xbb\xbfa one\n").values == {"a": "one"}
+    found = table(b"\xef\xbb\xbfa one\n")
+    assert found.values == {"a": "one"}
+    (fault,) = found.style
+    assert (fault.line, fault.level) == (1, "error")
+    assert "byte-order mark" in fault.message
 
 
 def test_last_line_needs_no_line_end(table):

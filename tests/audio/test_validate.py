@@ -136,6 +136,19 @@ def test_trials_that_name_unknown_utterances(corpus):
     assert len(faults) == 4
 
 
+def test_speakers_called_0_and_1_are_no_labels(corpus):
+    edit(corpus, "utt2spk", "spk0-utt0 spk0", "spk0-utt0 1")
+    (corpus.path / "trials").write_text("1 spk0-utt0 target\n1 spk1-utt0 nontarget\n")
+    faults = validate_data_dir(corpus.path, audio=False)
+    assert not [str(fault) for fault in faults if fault.file.name == "trials"]
+
+
+def test_folders_and_binary_lists_of_trials_are_left_alone(corpus):
+    (corpus.path / "trials").mkdir()
+    (corpus.path / "trials.npz").write_bytes(b"PK\3\4\xff")
+    assert validate_data_dir(corpus.path, audio=False) == []
+
+
 def test_trials_that_are_no_text(corpus):
     (corpus.path / "trials").write_bytes(b"\xff\xfe")
     assert "not UTF-8" in find(validate_data_dir(corpus.path, audio=False), "trials", "").message

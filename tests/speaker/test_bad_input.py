@@ -132,6 +132,8 @@ def test_speakers_of_one_utterance_and_utterances_shorter_than_a_chunk(
     [
         ({"precision": "7-bit"}, "precision '7-bit' cannot be used here"),
         ({"accelerator": "abacus"}, "accelerator 'abacus' with"),
+        ({"accelerator": "tpu"}, "accelerator 'tpu' with precision .* cannot be used here"),
+        ({"chunks": ChunkConfig(min_frames=14)}, "chunks.min_frames is at least 15, .*, got 14"),
         ({"bayes": BayesConfig(layers=("fram1",))}, "'fram1' matches nothing"),
         ({"bayes": BayesConfig(layers=("frame1",), sigma_init=-1.0)}, "sigma_init"),
         ({"bayes": BayesConfig(layers=("frame1",), prior_sigma=0.0)}, "scale > 0, got 0.0"),
@@ -179,6 +181,18 @@ def test_a_baseline_with_another_head_is_refused(make_config: Make, baseline: Pa
     config = make_config(bayes=bayes, network=NetworkConfig(**TINY, head="am"))
     with pytest.raises(ConfigError, match=r"best.ckpt: checkpoint of another architecture: .*bias"):
         train(config)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_breaks_in_mid_training_is_named_without_a_traceback(
+    make_config: Make, own_corpus: DataDir, workers: int
+) -> None:
+    broken = Path(own_corpus.wavs["spk0-utt0"])
+    soundfile.write(broken, np.full(5600, np.nan), 8000, subtype="FLOAT")
+    config = make_config(data=str(own_corpus.path), cache_gb=0.0, workers=workers)
+    with pytest.raises(DataError, match=r"sample [0-9]+ is not finite; decode") as caught:
+        train(config)
+    assert str(caught.value).startswith(str(broken))
 
 
 # -- divergence -----------------------------------------------------------------------------

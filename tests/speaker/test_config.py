@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bbb.audio.chunks import ChunkConfig
 from bbb.errors import ConfigError
 from bbb.speaker.config import BayesConfig, NetworkConfig, OptimConfig, TrainConfig
 
@@ -39,6 +40,8 @@ def config(**options: Any) -> TrainConfig:
         (OptimConfig, {"clip_norm": 0.0}, "clip_norm > 0 .*, got 0.01 and 0.0"),
         (config, {"max_steps": 0}, "max_steps >= 1"),
         (config, {"checkpoint_every": 0}, "checkpoint_every >= 1"),
+        (config, {"seed": -1}, "train: seed is from 0 to 2\\*\\*64 - 1, got -1"),
+        (config, {"seed": 2**64}, "train: seed is from 0 to"),
         (config, {"workers": -1}, "workers >= 0, got 1000, 100 and -1"),
         (config, {"threads": 0}, "threads is at least 1"),
         (config, {"cache_gb": -1.0}, "cache_gb is at least 0, or null to choose, got -1.0"),
@@ -49,6 +52,8 @@ def config(**options: Any) -> TrainConfig:
         (config, {"average": -1}, "average is from 0 to 10, .* got -1"),
         (config, {"devices": 0}, "devices, nodes and accumulate are at least 1, got 0, 1 and 1"),
         (config, {"accumulate": -2}, "at least 1, got 1, 1 and -2"),
+        (config, {"chunks": ChunkConfig(batch_size=1)}, "2 rows or more in each of 1 parts, got 1"),
+        (config, {"accumulate": 64}, "2 rows or more in each of 64 parts, got 1; .* accumulate"),
         (
             config,
             {"devices": 3, "nodes": 2, "accumulate": 4},

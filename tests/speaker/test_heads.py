@@ -119,6 +119,13 @@ def test_half_precision_comes_out_as_float32(kind: Head) -> None:
 
 
 @BOTH
+def test_double_precision_is_kept(kind: Head) -> None:
+    head, labels = kind(4, 3).double(), torch.tensor([0, 1, 2])
+    x = randn(3, 4).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: head(x, labels), (x,))
+
+
+@BOTH
 def test_input_is_not_changed(kind: Head) -> None:
     head, x = kind(4, 3), randn(2, 4)
     before = x.clone()

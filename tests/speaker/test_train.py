@@ -271,6 +271,14 @@ def test_best_holds_the_last_weights_and_last_the_optimiser_too(
     assert "optimizer_states" not in read_checkpoint(baseline / "best.ckpt")
 
 
+def test_folders_may_be_given_as_paths(make_config: Make, tmp_path: Path) -> None:
+    config = make_config(max_steps=2, checkpoint_every=1)
+    paths = dataclasses.replace(config, data=Path(config.data), output=tmp_path / "exp")
+    best = train(paths)
+    assert load_network(best)[1] == config
+    assert train(config) == best
+
+
 def test_a_finished_run_is_not_done_again(make_config: Make, steps: Any) -> None:
     config = make_config()
     best = train(config)

@@ -164,6 +164,17 @@ def test_segment6_norm_ends_with_the_norm_of_the_affine_output() -> None:
     assert not any(name.startswith("segment7") for name, _ in net.named_parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("place", ["segment6", "segment6_norm"])
+def test_a_network_in_half_precision(dtype: torch.dtype, place: str) -> None:
+    net, x = small(embed_from=place).eval(), randn(3, 30, 4)
+    exact = net(x)
+    rounded = net.to(dtype)(x.to(dtype))
+    assert rounded.dtype == dtype
+    # Five layers, each rounded to 8 bits or more.
+    torch.testing.assert_close(rounded.float(), exact, atol=0.05, rtol=0.05)
+
+
 def test_dropout_thins_the_heads_input_in_training_alone() -> None:
     net = small(embed_from="segment6_norm", dropout=0.5)
     embeddings = torch.ones(200, 5)
