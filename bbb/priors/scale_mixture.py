@@ -106,7 +106,8 @@ class ScaleMixture(Density):
     Args:
         pi: Weight of the first component, in (0, 1).
         sigma1: Standard deviation of the first component, > 0.
-        sigma2: Standard deviation of the second component, > 0; usually the smaller.
+        sigma2: Standard deviation of the second component, > 0; usually the smaller. It holds the
+            weights that begin within some 3 `sigma2` of 0, mean and noise, and hardly others.
 
     Raises:
         ConfigError: If an argument is outside its range.
