@@ -105,7 +105,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     ]
     paper = (PAPER["pruning"].get(share) for share in shares)
     body.append(["paper, 1200 units", *(f"{value:.2f}" if value else "" for value in paper)])
-    header = [f"{float(share):.0%}" for share in shares]
+    header = [f"{100 * float(share):g}%" for share in shares]
     lines = [
         "Test error in % with a share of the weights removed; means over seeds, 95 % t intervals.",
         "",

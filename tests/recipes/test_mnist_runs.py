@@ -121,13 +121,14 @@ def test_only_trainings_with_the_same_settings_are_averaged(digits, tmp_path):
 
 def test_fractions_of_one_net(digits, tmp_path):
     Training(tiny(folder=tmp_path / "a" / "seed0", system="sgd"), digits).fit("")
-    words = ["--exp-dir", str(tmp_path), "--names", "a", "--fractions", "0.98", "0.5", "0.5"]
+    words = ["--exp-dir", str(tmp_path), "--names", "a", "--fractions", "0.995", "0.5", "0.5"]
     prune.main(words)
+    assert "| removed | 0% | 50% | 99.5% |" in (tmp_path / "PRUNING.md").read_text()
     (row,) = json.loads((tmp_path / "pruning.json").read_text())
-    assert list(row["error"]) == ["0", "0.5", "0.98"]
+    assert list(row["error"]) == ["0", "0.5", "0.995"]
     whole = json.loads((tmp_path / "a" / "seed0" / "run.json").read_text())["test"]["mean"]["error"]
     assert row["error"]["0"][0] == whole
-    assert row["rise"]["0.98"][0] == pytest.approx(row["error"]["0.98"][0] - whole)
+    assert row["rise"]["0.995"][0] == pytest.approx(row["error"]["0.995"][0] - whole)
 
 
 def test_folder_of_any_name(tmp_path, monkeypatch):
