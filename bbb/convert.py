@@ -64,9 +64,8 @@ def bayesianize(
     Returns:
         The Bayesian copy.
 
-    A selector that matches nothing, an option out of range, or a weight shared with a layer that is
-    Bayesian already, is a ConfigError; a selector that hits only layers without a Bayesian twin is
-    an UnsupportedLayerError.
+    A selector that matches nothing, an option out of range, or a weight of a layer that is Bayesian
+    already, is a ConfigError; one that hits only layers without twin an UnsupportedLayerError.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))

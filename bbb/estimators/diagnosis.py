@@ -125,9 +125,8 @@ def diagnose(
     or the line (vectors and mixtures of them too); otherwise the mean of 4 times as many estimates
     of RLOO with 8 draws. Its own error is part of ``z``.
 
-    A bias is called one if ``z`` >= 4.5, once in 150,000 times by chance for one coordinate; of
-    several the limit is higher (5.0 for 12). That takes a thousand replicas, and where gradients
-    are large but rare, many more.
+    A bias is called one if ``z`` >= 4.5, once in 150,000 times by chance for one coordinate (of 12:
+    5.0), with a thousand replicas; where gradients are large but rare, with many more.
 
     Args:
         f: The cost, (samples, replicas, *batch, *event) -> (samples, replicas, *batch).

@@ -42,8 +42,7 @@ def extract_embeddings(
         num_samples: Weight draws; 0 uses the posterior mean, the only choice for a plain network.
         covariance: Keep the "diagonal", shape (utterances, dim), the "full" covariances of shape
             (utterances, dim, dim), or "none"; only with at least 2 draws.
-        seed: Of the first draw; further ones have the next seeds, so that two sets of draws share
-            none where their seeds are at least `num_samples` apart.
+        seed: Of the first draw; each further one has the next seed.
         max_frames: Longer utterances are cut in equal parts, and their embeddings averaged.
         progress: Called with utterances done and their number after each.
 
