@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from bbb.errors import ConfigError
 
 # They change nothing about what is learnt.
@@ -99,7 +101,7 @@ class Settings:
         """Refuse what cannot be trained.
 
         Raises:
-            ConfigError: If a number is out of range.
+            ConfigError: If a number is out of range, or the device is not there.
         """
         at_least_1 = ("units", "epochs", "batch_size", "num_samples", "eval_every", "eval_samples")
         least = dict.fromkeys((*at_least_1, "kl_every", "save_every", "threads"), 1)
@@ -112,6 +114,10 @@ class Settings:
             if not getattr(self, name) > 0:
                 msg = f"{name} has to be > 0, got {getattr(self, name)}"
                 raise ConfigError(msg)
+        on_gpu = self.device.startswith("cuda") and torch.cuda.is_available()
+        if self.device != "cpu" and not on_gpu:
+            msg = f"device '{self.device}' is not there; use cpu"
+            raise ConfigError(msg)
         if self.kl_every > 1 and self.kl_scheme != "uniform":
             msg = f"kl_every has to be 1 where kl_scheme is '{self.kl_scheme}', got {self.kl_every}"
             raise ConfigError(msg)

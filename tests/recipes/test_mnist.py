@@ -208,6 +208,7 @@ class TestSettings:
             ({"lr": 0.0}, r"lr has to be > 0, got 0\.0"),
             ({"kl_every": 0}, "kl_every has to be >= 1, got 0"),
             ({"kl_every": 2, "kl_scheme": "blundell"}, "kl_every has to be 1 .*'blundell', got 2"),
+            ({"device": "tpu"}, "device 'tpu' is not there; use cpu"),
             ({"dropout": 1.0}, r"dropout has to be in \[0, 1\), got 1\.0"),
         ],
     )
